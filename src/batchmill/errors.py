@@ -70,8 +70,6 @@ class Problem:
     hint: str = ""
 
 
-
-
 class ManifestError(BatchmillError):
     """A text that a user wrote is wrong; `problems` holds everything found, in the order of the text."""
 

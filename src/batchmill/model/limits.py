@@ -10,27 +10,27 @@ MICRO_CENTS_PER_USD = 100_000_000
 class Rate(NamedTuple):
     """So many events in so many seconds."""
 
-    count: float
+    amount: float
     seconds: float
 
     @property
     def interval(self) -> float:
         """Seconds between two events at an even pace."""
-        return self.seconds / self.count
+        return self.seconds / self.amount
 
     def __str__(self) -> str:
         unit = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "day"}.get(self.seconds, f"{self.seconds:g}s")
-        return f"{self.count:g}/{unit}"
+        return f"{self.amount:g}/{unit}"
 
 
 class Failures(NamedTuple):
-    """How many failed jobs stop a run: a `count`, or a `fraction` of the finished jobs."""
+    """How many failed jobs stop a run: a `number`, or a `fraction` of the finished jobs."""
 
-    count: int | None = None
+    number: int | None = None
     fraction: float | None = None
 
     def __str__(self) -> str:
-        return str(self.count) if self.fraction is None else f"{100 * self.fraction:g}%"
+        return str(self.number) if self.fraction is None else f"{100 * self.fraction:g}%"
 
 
 class Backoff(NamedTuple):

@@ -1,0 +1,1 @@
+"""Batchmill: durable batches."""

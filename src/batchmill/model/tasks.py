@@ -1,0 +1,94 @@
+"""What a task is: a function, the types of its parameters and result, how it runs, and its optional hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, Field
+
+from batchmill.model.states import FailureKind, Mode
+
+
+class InputMark(NamedTuple):
+    """Marks a parameter as the path of an input file (see `InputFile`)."""
+
+
+class ShortName(NamedTuple):
+    """The short form of a parameter's name, used in default job names: `Annotated[int, ShortName("leaf")]`."""
+
+    text: str
+
+
+InputFile = Annotated[str, InputMark(), Field(json_schema_extra={"format": "path"})]
+"""The path of a file that a job reads. Its content, not its date, is part of the job's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A flat result column: its unit, a label for people, and which direction is better."""
+
+    name: str
+    unit: str = ""
+    label: str = ""
+    better: Literal["higher", "lower", "none"] = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """What `expand` returns for a file that holds no usable job: the reason is recorded, other files go on."""
+
+    reason: str
+
+
+class Bound(NamedTuple):
+    """Parameters of one job after its task looked at them: canonical values and the version of the code."""
+
+    params: dict[str, Any]
+    version: str
+
+
+class TaskSource(NamedTuple):
+    """Where a worker finds a task: `entry` (an entry point's name), `module` or `file` (with the qualified
+    name of a function), or `pickle` (bytes by cloudpickle, for notebooks)."""
+
+    kind: Literal["entry", "module", "file", "pickle"]
+    name: str
+    attribute: str = ""
+    payload: bytes = b""
+    search_path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: what is done for each job. Make one with the `task` decorator.
+
+    `params` is the model of its parameters; `takes_model` says whether the function wants that model as its
+    first argument or the fields as keyword arguments; `context` names the argument that takes the `Context`.
+    """
+
+    name: str
+    version: str
+    fn: Callable[..., Any]
+    params: type[BaseModel]
+    mode: Mode = Mode.PROCESS
+    takes_model: bool = True
+    context: str | None = None
+    result: Any = None  # the annotated return type, None when there is none
+    source: TaskSource | None = None
+    timeout: float | None = None  # seconds; the default when neither job nor limits set one
+    memory: int | None = None
+    attempts: Mapping[FailureKind, int] = field(default_factory=dict)
+    reuse: Literal["any", "name", "never"] = "name"
+    isolation: Literal["worker", "job"] = "worker"
+    metric_columns: tuple[Metric, ...] = ()
+    metrics: Callable[[Any], Mapping[str, Any]] | None = None
+    expand: Callable[[str], list[dict[str, Any]] | Invalid] | None = None
+    inputs: Callable[[Any], list[str]] | None = None  # paths of input files, beyond the InputFile fields
+    bind: Callable[[Mapping[str, Any], str], Bound] | None = None  # (params, folder of the manifest)
+    prepare: Callable[..., Any] | None = None
+    setup: Callable[[], None] | None = None
+    summarise: Callable[..., Any] | None = None
+    report: Callable[..., str] | None = None
+    short_names: Mapping[str, str] = field(default_factory=dict)
