@@ -17,9 +17,7 @@ Duration = Annotated[float, BeforeValidator(units.duration), WithJsonSchema(_TEX
 Size = Annotated[int, BeforeValidator(units.size), WithJsonSchema(_TEXT_OR_NUMBER)]
 Money = Annotated[int, BeforeValidator(units.money), WithJsonSchema(_TEXT_OR_NUMBER)]
 RateText = Annotated[Rate, BeforeValidator(units.rate), WithJsonSchema({"type": "string"})]
-FailuresText = Annotated[
-    Failures, BeforeValidator(units.failures), WithJsonSchema({"type": ["string", "integer"]})
-]
+FailuresText = Annotated[Failures, BeforeValidator(units.failures), WithJsonSchema({"type": ["string", "integer"]})]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Params = dict[str, Any]
 
@@ -79,11 +77,9 @@ class LimitsSection(_Section):
     )
     deadline: Duration | None = Field(None, description="stop this long after the start of this invocation")
     rate: RateText | None = Field(None, description="attempts started, such as `30/min`")
-    quotas: dict[str, QuotaSection] = Field(
-        default_factory=dict, description="limits of metered calls, by quota"
-    )
-    kill_grace: Annotated[float, BeforeValidator(lambda v: v if v in (0, 0.0) else units.duration(v))] = (
-        Field(0.0, description="time between SIGTERM and SIGKILL at a timeout; 0 kills at once")
+    quotas: dict[str, QuotaSection] = Field(default_factory=dict, description="limits of metered calls, by quota")
+    kill_grace: Annotated[float, BeforeValidator(lambda v: v if v in (0, 0.0) else units.duration(v))] = Field(
+        0.0, description="time between SIGTERM and SIGKILL at a timeout; 0 kills at once"
     )
     jobs_per_worker: int | None = Field(None, ge=1, description="a worker is replaced after so many jobs")
     worker_growth: Size | None = Field(
@@ -100,9 +96,7 @@ class FilesSection(_Section):
     from_: str | None = Field(None, alias="from", description="a text file with one path a line")
     as_: str = Field("path", alias="as", description="the parameter that takes the path")
     recursive: bool = Field(False, description="search below the folder too")
-    exclude: list[str] = Field(
-        default_factory=list, description="globs of names or relative paths to leave out"
-    )
+    exclude: list[str] = Field(default_factory=list, description="globs of names or relative paths to leave out")
     min_size: Size | None = Field(None, description="leave out smaller files")
     max_size: Size | None = Field(None, description="leave out larger files")
     modified_since: str | None = Field(None, description="leave out older files: a date, or a time ago: `7d`")
@@ -132,17 +126,13 @@ class JobSection(_Section):
 class RangeAxis(_Section):
     """Whole or decimal numbers from `start` up to, but without, `stop`."""
 
-    range: list[int | float] = Field(
-        min_length=1, max_length=3, description="[stop], [start, stop] or with step"
-    )
+    range: list[int | float] = Field(min_length=1, max_length=3, description="[stop], [start, stop] or with step")
 
 
 class MatrixSection(_Section):
     """Every combination of the axes' values."""
 
-    axes: dict[str, list[Any] | RangeAxis] = Field(
-        default_factory=dict, description="parameter -> its values"
-    )
+    axes: dict[str, list[Any] | RangeAxis] = Field(default_factory=dict, description="parameter -> its values")
     paired: dict[str, list[Any] | RangeAxis] = Field(
         default_factory=dict, description="parameters whose values advance together, as one further axis"
     )
@@ -185,9 +175,7 @@ class Manifest(_Section):
     order: Literal["plan", "group"] = Field(
         "plan", description="`group`: jobs of one group start before those of the next"
     )
-    seed: int = Field(
-        0, ge=0, lt=2**63, description="seeds `ctx.seed`, `random` and `numpy.random` of every job"
-    )
+    seed: int = Field(0, ge=0, lt=2**63, description="seeds `ctx.seed`, `random` and `numpy.random` of every job")
     reuse: Literal["any", "name", "never"] | None = Field(
         None, description="whose results count as done; default: what the task declares"
     )

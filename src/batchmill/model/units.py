@@ -41,12 +41,7 @@ _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
 
 
 def _positive(value: Any, what: str) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value <= 0
-    ):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
         raise ValueError(f"{what} must be above zero")
     return float(value)
 
