@@ -1,4 +1,4 @@
-"""The contract between the driver and whatever runs attempts. Decisions are the scheduler's; an executor obeys and reports."""
+"""The contract between the driver and whatever runs attempts: the scheduler decides, an executor obeys and reports."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Executor(Protocol):
         """Start what is needed; every slot answers with Ready (or the executor with Broken) later."""
 
     def fileno(self) -> int:
-        """A descriptor that is readable while `receive` has something (an epoll of the executor's own, or an eventfd)."""
+        """A descriptor that is readable while `receive` has something (an epoll or an eventfd)."""
 
     def receive(self, now: float, most: int) -> list[Event]:
         """At most `most` events that have happened, without waiting; `now` is the monotonic clock."""

@@ -6,6 +6,7 @@ offset that the driver fixes when it starts, so that durations never jump.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from batchmill.model.jobs import Row, SavedStep, Source
@@ -38,6 +39,7 @@ class Loaded(NamedTuple):
     stream: str
     rows: tuple[Row, ...]
     exhausted: bool
+    next_due: float | None = None  # of the stream `due`: when its next row comes, monotonic
 
 
 class Prepared(NamedTuple):
@@ -85,6 +87,7 @@ class Died(NamedTuple):
     cpu: float = 0.0
     peak_rss: int = 0
     log: LogSlice | None = None
+    job: int = 0  # of an async worker: the job that is known to have ended it
 
 
 class Recalled(NamedTuple):
@@ -340,6 +343,20 @@ class JobKeyed(NamedTuple):
     key: str
 
 
+class JobReset(NamedTuple):
+    """A job that ended is to run again: pending and due now, counters at zero, history kept."""
+
+    at: float
+    job: int
+
+
+class JobCancelled(NamedTuple):
+    """A job that has not started is cancelled, if it is still pending."""
+
+    at: float
+    job: int
+
+
 class SlotSet(NamedTuple):
     """What a slot holds now: the job at its head (0: idle) and since when."""
 
@@ -414,6 +431,8 @@ Fact = (
     | JobCached
     | JobDue
     | JobKeyed
+    | JobReset
+    | JobCancelled
     | SlotSet
     | StepSaved
     | CallReserved
@@ -424,15 +443,16 @@ Fact = (
 )
 
 
-class Act(NamedTuple):
+@dataclass(slots=True)
+class Act:
     """What one step of the scheduler wants done. `batch` numbers the facts; 0 when there are none."""
 
-    batch: int
-    facts: list[Fact]
-    stops: list[Stop]
-    starts: list[Start]
-    recalls: list[Recall]
-    acks: list[Ack]
-    loads: list[Load]
-    prepares: list[Prepare]
-    published: list[Published]
+    batch: int = 0
+    facts: list[Fact] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+    recalls: list[Recall] = field(default_factory=list)
+    acks: list[Ack] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
+    prepares: list[Prepare] = field(default_factory=list)
+    published: list[Published] = field(default_factory=list)

@@ -1,0 +1,158 @@
+"""Metered calls: which may leave now, under the limits of their quota and the run's budget."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from batchmill.core.pace import Pacer
+from batchmill.model.events import CallAsked
+from batchmill.model.limits import QuotaLimit, Rate
+
+INFINITY = float("inf")
+
+
+class Granted(NamedTuple):
+    """A call that may leave, under the number that it has in the run."""
+
+    call: int
+    asked: CallAsked
+
+
+@dataclass
+class Quota:
+    """One outside limit: its pace, its calls in flight, and who waits, first come first served."""
+
+    limit: QuotaLimit = QuotaLimit()
+    requests: Pacer | None = None
+    tokens: Pacer | None = None
+    in_flight: int = 0
+    paused_until: float = -INFINITY
+    waiting: deque[CallAsked] = field(default_factory=deque)
+
+    def tighten(self, limit: QuotaLimit) -> None:
+        """Take over what is known of the limit; what is None stays as it was."""
+        self.limit = QuotaLimit(*(new if new is not None else old for new, old in zip(limit, self.limit, strict=True)))
+        self.requests = _pacer(self.requests, self.limit.rate, burst=1.0)
+        # a bucket of one second's tokens: a single large call must be able to pass
+        rate = self.limit.tokens
+        self.tokens = _pacer(self.tokens, rate, burst=max(1.0, rate.amount / rate.seconds) if rate else 1.0)
+
+    def opens(self, now: float) -> float:
+        """When the first waiting call may leave, as far as pace tells; infinity while slots are full."""
+        if self.limit.concurrency is not None and self.in_flight >= self.limit.concurrency:
+            return INFINITY
+        when = max(now, self.paused_until)
+        if self.requests is not None:
+            when = max(when, self.requests.when(now))
+        if self.tokens is not None:
+            when = max(when, self.tokens.when(now, self.waiting[0].tokens))
+        return when
+
+    def take(self, now: float, tokens: int) -> None:
+        """One call leaves."""
+        self.in_flight += 1
+        if self.requests is not None:
+            self.requests.take(now)
+        if self.tokens is not None:
+            self.tokens.take(now, tokens)
+
+
+def _pacer(old: Pacer | None, rate: Rate | None, burst: float) -> Pacer | None:
+    if rate is None or old is None:
+        return Pacer(rate, burst) if rate is not None else None
+    old.retune(rate)
+    return old
+
+
+class CallDesk:
+    """Admits calls. Money is integer micro-cents: `spent` is settled, `reserved` is the most that open calls
+    may still cost; their sum never passes `budget` (None: no budget).
+    """
+
+    def __init__(self, budget: int | None, quotas: Mapping[str, QuotaLimit], spent: int, next_call: int) -> None:
+        self.budget = budget
+        self.spent = spent
+        self.reserved = 0
+        self.exhausted = False
+        self._next_call = next_call
+        self._quotas: dict[str, Quota] = {}
+        self._open: dict[tuple[int, int], Granted] = {}  # (job, ticket)
+        for name, limit in quotas.items():
+            self._quota(name).tighten(limit)
+
+    def _quota(self, name: str) -> Quota:
+        return self._quotas.setdefault(name, Quota())
+
+    def ask(self, asked: CallAsked) -> None:
+        """Queue a call."""
+        quota = self._quota(asked.quota)
+        if asked.limit is not None:
+            quota.tighten(asked.limit)
+        quota.waiting.append(asked)
+
+    def admit(self, now: float) -> tuple[list[Granted], list[CallAsked]]:
+        """The calls that may leave now, and those that no money will ever be left for."""
+        granted: list[Granted] = []
+        refused: list[CallAsked] = []
+        for quota in self._quotas.values():
+            while quota.waiting and quota.opens(now) <= now:
+                asked = quota.waiting[0]
+                if not self._affordable(asked.cost):
+                    if self.reserved:  # an open call may settle for less
+                        break
+                    self.exhausted = True
+                    refused.append(quota.waiting.popleft())
+                    continue
+                granted.append(self._grant(quota, quota.waiting.popleft(), now))
+        return granted, refused
+
+    def _affordable(self, cost: int) -> bool:
+        return self.budget is None or self.spent + self.reserved + cost <= self.budget
+
+    def _grant(self, quota: Quota, asked: CallAsked, now: float) -> Granted:
+        granted = Granted(self._next_call, asked)
+        self._next_call += 1
+        self.reserved += asked.cost
+        quota.take(now, asked.tokens)
+        self._open[asked.job, asked.ticket] = granted
+        return granted
+
+    def settle(self, job: int, ticket: int, tokens: int, cost: int, sent: bool) -> Granted | None:
+        """Close an open call at its true cost; returns it (None if it was not open)."""
+        granted = self._open.pop((job, ticket), None)
+        if granted is None:
+            return None
+        quota = self._quota(granted.asked.quota)
+        quota.in_flight -= 1
+        self.reserved -= granted.asked.cost
+        self.spent += cost if sent else 0
+        if quota.tokens is not None:
+            quota.tokens.give_back(granted.asked.tokens - (tokens if sent else 0))
+        return granted
+
+    def forget(self, job: int) -> list[Granted]:
+        """A job's attempt is over without settling: its waiting calls vanish, its open ones count as spent."""
+        for quota in self._quotas.values():
+            if any(asked.job == job for asked in quota.waiting):
+                quota.waiting = deque(asked for asked in quota.waiting if asked.job != job)
+        tickets = [ticket for owner, ticket in self._open if owner == job]
+        return [g for t in tickets if (g := self.settle(job, t, 0, self._open[job, t].asked.cost, True)) is not None]
+
+    def limit_seen(self, quota: str, limit: QuotaLimit | None, pause_until: float) -> None:
+        """A service told its limit, or to wait."""
+        entry = self._quota(quota)
+        if limit is not None:
+            entry.tighten(limit)
+        entry.paused_until = max(entry.paused_until, pause_until)
+
+    def next_wakeup(self, now: float) -> float:
+        """When a waiting call may next leave; infinity if only a settlement can help."""
+        return min((q.opens(now) for q in self._quotas.values() if q.waiting), default=INFINITY)
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait."""
+        return sum(len(quota.waiting) for quota in self._quotas.values())
