@@ -25,7 +25,7 @@ class Granted(NamedTuple):
 class Quota:
     """One outside limit: its pace, its calls in flight, and who waits, first come first served."""
 
-    limit: QuotaLimit = QuotaLimit()
+    limit: QuotaLimit = field(default_factory=QuotaLimit)
     requests: Pacer | None = None
     tokens: Pacer | None = None
     in_flight: int = 0
@@ -34,7 +34,11 @@ class Quota:
 
     def tighten(self, limit: QuotaLimit) -> None:
         """Take over what is known of the limit; what is None stays as it was."""
-        self.limit = QuotaLimit(*(new if new is not None else old for new, old in zip(limit, self.limit, strict=True)))
+        self.limit = QuotaLimit(
+            limit.rate or self.limit.rate,
+            limit.tokens or self.limit.tokens,
+            limit.concurrency or self.limit.concurrency,
+        )
         self.requests = _pacer(self.requests, self.limit.rate, burst=1.0)
         # a bucket of one second's tokens: a single large call must be able to pass
         rate = self.limit.tokens

@@ -41,9 +41,9 @@ def verdict(
         return Verdict(None)
     policy = row.retry or retry
     wait = max(_wait(policy.backoff, row.attempts, chance), outcome.retry_after or 0.0)
-    if policy.max_elapsed is not None and row.first_started is not None:
-        if now + wait - row.first_started > policy.max_elapsed:
-            return Verdict(None)
+    elapsed = now + wait - (now if row.first_started is None else row.first_started)
+    if policy.max_elapsed is not None and elapsed > policy.max_elapsed:
+        return Verdict(None)
     return Verdict(wait)
 
 

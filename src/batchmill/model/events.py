@@ -456,3 +456,4 @@ class Act:
     loads: list[Load] = field(default_factory=list)
     prepares: list[Prepare] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
+    prepared: list[str] = field(default_factory=list)  # tasks whose `prepare` is committed

@@ -1,0 +1,261 @@
+"""The course of a run: plan, prepare, jobs, summarise, report, end; and the ways in which it ends early."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from batchmill.core.slots import RECALL_AFTER, Running, Slot, Stopping
+from batchmill.core.starting import start_hook
+from batchmill.core.state import INFINITY, State
+from batchmill.model.events import Asked, HookEnded, JobCancelled, JobReset, Recall, RunSet, Sample, SlotSet, Stop
+from batchmill.model.outcomes import Outcome, Usage
+from batchmill.model.states import FailureKind, JobState, Mode, RunState
+
+SHARE_COUNTS_FROM = 20  # finished jobs before a share of failures can stop a run
+SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
+
+
+class Phase(IntEnum):
+    """How far a run is. Phases only move forward."""
+
+    PLAN = 0
+    PREPARE = 1
+    JOBS = 2
+    SUMMARISE = 3
+    REPORT = 4
+    CLOSING = 5
+    CLOSED = 6
+
+
+HOOK_OF = {Phase.PREPARE: "prepare", Phase.SUMMARISE: "summarise", Phase.REPORT: "report"}
+
+
+class Course:
+    """Moves a run from phase to phase."""
+
+    def __init__(self, s: State) -> None:
+        self.phase = Phase.PLAN
+        self._hooks: list[str] | None = None  # tasks whose hook of this phase is still to run
+        self._in_hook = False
+        self._end_batch = 0
+        done = s.policy.started_hooks
+        self._wanted = {
+            phase: sorted(t for t, traits in s.policy.tasks.items() if hook in traits.hooks and (hook, t) not in done)
+            for phase, hook in HOOK_OF.items()
+        }
+
+    def advance(self, s: State) -> None:
+        """Take every step forward that can be taken now."""
+        if self.phase is Phase.CLOSED:
+            return
+        if s.ending is not None and self.phase < Phase.CLOSING:
+            if s.in_flight == 0:
+                self._close(s, s.ending.state, s.ending.reason)
+            return
+        while self.phase < Phase.CLOSING and self._is_over(s):
+            self.phase = Phase(self.phase + 1)
+            self._hooks = None
+            self._in_hook = False
+            if self.phase is Phase.CLOSING:
+                self._close_normally(s)
+        if self.phase is Phase.CLOSING and (s.committed >= self._end_batch or s.ledger_failed):
+            self.phase = Phase.CLOSED
+
+    def _is_over(self, s: State) -> bool:
+        if self.phase is Phase.PLAN:
+            return s.plan_done or not (s.policy.plan_whole or self._wanted[Phase.PREPARE])
+        if self.phase is Phase.JOBS:
+            # what `summarise` reads must be in the ledger
+            return s.plan_done and s.book.empty and s.in_flight == 0 and not s.book.settling
+        return self._hooks_are_over(s)
+
+    def _hooks_are_over(self, s: State) -> bool:
+        if self._hooks is None:
+            self._hooks = list(self._wanted[self.phase]) if s.policy.everything or self.phase is Phase.PREPARE else []
+        if self._in_hook or not self._hooks:
+            return not self._in_hook
+        self._in_hook = start_hook(s, self._hooks[0], HOOK_OF[self.phase])
+        return False
+
+    def hook_committed(self, s: State, fact: HookEnded) -> None:
+        """A hook ended, durably."""
+        if self._hooks and fact.task in self._hooks:
+            self._hooks.remove(fact.task)
+        self._in_hook = False
+        if fact.outcome.state is JobState.SUCCEEDED:
+            if fact.hook == "prepare":
+                s.act.prepared.append(fact.task)
+            return
+        s.note(f"`{fact.hook}` of task `{fact.task}` failed: {fact.outcome.message[:500]}")
+        if fact.hook == "prepare":
+            s.end(RunState.STOPPED, f"`prepare` of task `{fact.task}` failed: {fact.outcome.message[:200]}")
+
+    def _close_normally(self, s: State) -> None:
+        if s.policy.everything:
+            self._close(s, RunState.FINISHED, "")
+        else:
+            self._close(s, RunState.STOPPED, "selection")
+
+    def _close(self, s: State, state: RunState, reason: str) -> None:
+        self.phase = Phase.CLOSING
+        for number in s.slots:
+            s.record(SlotSet(s.now, number, 0, 0, 0))
+        s.record(RunSet(s.now, state, reason))
+        self._end_batch = s.batch
+
+
+# --- ways to end early
+
+
+def asked(s: State, event: Asked) -> None:
+    """A request from a signal or another process."""
+    if event.what == "drain":
+        _drain(s, event)
+    elif event.what == "stop":
+        s.end(RunState.INTERRUPTED, _by(event), now=True)
+    elif event.what == "cancel" and event.job == 0:
+        s.end(RunState.CANCELLED, "cancelled", now=True)
+    elif event.what == "cancel":
+        cancel(s, event.job)
+    elif event.what == "retry":
+        retry(s, event.job)
+
+
+def _by(event: Asked) -> str:
+    return SIGNAL_NAMES.get(event.signal, f"signal {event.signal}") if event.signal else "asked to stop"
+
+
+def _drain(s: State, event: Asked) -> None:
+    """The first time: wait for what is in flight. The second time: stop now."""
+    again = s.ending is not None and s.ending.state is RunState.INTERRUPTED
+    s.end(RunState.INTERRUPTED, _by(event), now=again, until=s.now + s.policy.drain_grace)
+
+
+def cancel(s: State, job: int) -> None:
+    """Cancel one job, wherever it is."""
+    for slot in s.slots.values():
+        running = slot.find(job)
+        if running is not None:
+            stop(s, slot, running, Stopping.CANCEL)
+            return
+    s.cancelled.add(job)
+    row = s.book.held.get(job)
+    if row is not None:
+        s.book.drop(row)
+        s.book.settle(job, s.batch)
+        s.publish(row, JobState.CANCELLED, Outcome(JobState.CANCELLED, Usage(s.now, s.now)))
+    s.record(JobCancelled(s.now, job))
+
+
+def retry(s: State, job: int) -> None:
+    """Run one ended job again."""
+    if not s.book.knows(job):
+        s.cancelled.discard(job)
+        s.record(JobReset(s.now, job))
+        s.book.expect_due(s.batch, s.now)
+
+
+def stop(s: State, slot: Slot, running: Running, why: Stopping) -> None:
+    """End one attempt: its worker's whole tree in a process slot, its coroutine in the async one."""
+    if running.stopping is not None or slot.place.mode is Mode.INLINE:
+        return
+    running.stopping = why
+    grace = s.policy.limits.kill_grace if why is Stopping.TIMEOUT else 0.0
+    if slot.serial:
+        slot.killing = True
+        s.act.stops.append(Stop(slot.place.slot, "kill", running.row.job, grace))
+    else:
+        s.act.stops.append(Stop(slot.place.slot, "cancel", running.row.job, max(grace, 1.0)))
+
+
+# --- what time and measurement bring
+
+
+def watch(s: State) -> None:
+    """Apply every limit that the clock decides."""
+    _deadlines(s)
+    _run_deadline(s)
+    _failures(s)
+    _budget(s)
+    if s.ending is not None:
+        _hasten(s)
+    _recall(s)
+
+
+def _deadlines(s: State) -> None:
+    if s.now < s.deadlines_at:
+        return
+    s.deadlines_at = INFINITY
+    for slot in s.slots.values():
+        for running in slot.running():
+            if running.deadline <= s.now:
+                stop(s, slot, running, Stopping.TIMEOUT)
+            s.deadlines_at = min(s.deadlines_at, running.deadline)
+
+
+def _run_deadline(s: State) -> None:
+    limit = s.policy.limits.deadline
+    if limit is not None and s.started is not None and s.now >= s.started + limit and s.ending is None:
+        s.end(RunState.STOPPED, f"deadline of {limit:g} s", now=True)
+
+
+def _failures(s: State) -> None:
+    limit = s.policy.limits.max_failures
+    if limit is None or s.ending is not None or s.failed == 0:
+        return
+    if limit.number is not None and s.failed >= max(limit.number, 1):
+        s.end(RunState.STOPPED, f"{s.failed} failed jobs, the limit is {limit}")
+    elif limit.fraction is not None and s.finished >= SHARE_COUNTS_FROM and s.failed > limit.fraction * s.finished:
+        s.end(RunState.STOPPED, f"{s.failed} of {s.finished} jobs failed, the limit is {limit}")
+
+
+def _budget(s: State) -> None:
+    if s.desk.exhausted and s.ending is None:
+        s.end(RunState.STOPPED, "budget spent")
+
+
+def _hasten(s: State) -> None:
+    """What is in flight when a run must stop now goes back to pending, uncharged."""
+    ending = s.ending
+    if ending is None or not (ending.now or s.now >= ending.until):
+        return
+    for slot in s.slots.values():
+        for running in slot.running():
+            stop(s, slot, running, Stopping.RELEASE)
+
+
+def _recall(s: State) -> None:
+    """Jobs that wait behind a long one go back: to idle workers, or, in a drain, to the ledger."""
+    ready = any(slot.up and not slot.queue for slot in s.places(Mode.PROCESS))
+    for slot in s.places(Mode.PROCESS):
+        if len(slot.queue) < 2 or slot.recalling or slot.killing:
+            continue
+        head = slot.queue[0]
+        late = ready and head.started is not None and s.now - head.started >= RECALL_AFTER
+        if late or s.ending is not None:
+            slot.recalling = True
+            s.act.recalls.append(Recall(slot.place.slot))
+
+
+def sampled(s: State, event: Sample) -> None:
+    """Memory was measured: whoever is over its limit is stopped."""
+    s.room.sample(event.rss, event.available)
+    for number, rss in event.rss:
+        head = s.slots[number].head
+        if head is not None and head.memory is not None and rss > head.memory:
+            head.observed = rss
+            stop(s, s.slots[number], head, Stopping.MEMORY)
+
+
+def broken(s: State, message: str) -> None:
+    """Nothing can run: what is in flight is lost with its executor, uncharged."""
+    for slot in s.slots.values():
+        for running in slot.queue:
+            running.stopping = running.stopping or Stopping.RELEASE
+    s.end(RunState.STOPPED, message, now=True)
+
+
+def plan_failed(s: State, message: str) -> None:
+    """The plan broke off: what is planned is kept, nothing is known of the rest."""
+    s.plan_done = True
+    s.end(RunState.STOPPED, f"{FailureKind.INVALID}: {message}")

@@ -1,0 +1,46 @@
+"""What the scheduler is told once, before the first event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from batchmill.model.limits import Limits, Retry
+from batchmill.model.states import FailureKind, Mode
+
+
+class Traits(NamedTuple):
+    """What matters of a task to the scheduler."""
+
+    timeout: float | None = None
+    memory: int | None = None
+    attempts: Mapping[FailureKind, int] = {}
+    reuses: bool = True  # False: equal keys run again
+    hooks: frozenset[str] = frozenset()  # of prepare, summarise, report
+
+
+class Place(NamedTuple):
+    """A slot: where attempts of one mode run, and how many at once."""
+
+    slot: int
+    mode: Mode
+    capacity: int = 1
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The limits and rules of one invocation of a run."""
+
+    places: tuple[Place, ...]
+    limits: Limits = field(default_factory=Limits)
+    retry: Retry = field(default_factory=Retry)
+    tasks: Mapping[str, Traits] = field(default_factory=dict)
+    reserve: int = 0  # bytes of memory to leave available
+    drain_grace: float = 30.0  # seconds for attempts in flight after the first interrupt
+    window: int = 1000  # rows in memory
+    everything: bool = True  # False: a selection; the run stops, not finishes, at its end
+    started_hooks: frozenset[tuple[str, str]] = frozenset()  # hooks that are done already
+    next_call: int = 1
+    spent: int = 0  # micro-cents, of earlier invocations
+    plan_whole: bool = False  # a selection or an order needs the whole plan first

@@ -1,0 +1,283 @@
+"""`Scheduler.step(events)`: the one function that decides what a run does next.
+
+It has no clock, disk, thread or chance of its own: the same events give the same acts, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from batchmill.core import closing, ending, starting
+from batchmill.core.calls import CallDesk
+from batchmill.core.jobs import JobBook
+from batchmill.core.pace import Pacer
+from batchmill.core.policy import Policy
+from batchmill.core.room import Room
+from batchmill.core.slots import RECALL_AFTER, Running, Slot
+from batchmill.core.state import Offload, State
+from batchmill.model import events as ev
+from batchmill.model.outcomes import Outcome, Usage
+from batchmill.model.states import FailureKind, JobState, Mode, RunState
+
+
+class Scheduler:
+    """The state of one invocation of a run. `chance` gives uniform numbers in [0, 1) for the jitter."""
+
+    def __init__(self, policy: Policy, chance: Callable[[], float]) -> None:
+        limits = policy.limits
+        caps = dict(limits.group_concurrency)
+        self.state = State(
+            policy,
+            chance,
+            JobBook(policy.window, caps),
+            {place.slot: Slot(place) for place in policy.places},
+            CallDesk(limits.budget, dict(limits.quotas), policy.spent, policy.next_call),
+            Room(limits.total_memory, policy.reserve),
+            Pacer(limits.rate) if limits.rate is not None else None,
+            group_cap=caps,
+        )
+        self.course = closing.Course(self.state)
+        self._hooks: list[tuple[int, ev.HookEnded]] = []  # (batch, fact) not committed yet
+        self._handlers: dict[type, Callable[..., None]] = {
+            ev.Ended: ending.ended,
+            ev.Died: ending.died,
+            ev.Recalled: ending.recalled,
+            ev.Asked: closing.asked,
+            ev.Sample: closing.sampled,
+            ev.Planned: _planned,
+            ev.Loaded: _loaded,
+            ev.Prepared: _prepared,
+            ev.Ready: _ready,
+            ev.StepDone: _step_done,
+            ev.CallAsked: _call_asked,
+            ev.CallSettled: _call_settled,
+            ev.LimitSeen: _limit_seen,
+            ev.OffloadAsked: _offload_asked,
+            ev.CommitFailed: _commit_failed,
+            ev.Broken: _broken,
+        }
+
+    def step(self, events: Iterable[ev.Event]) -> ev.Act:
+        """Take in what happened, and say what is to be done. Times of events never run backwards."""
+        s = self.state
+        s.act = ev.Act()
+        for event in events:
+            s.now = max(s.now, event.at)
+            if s.started is None:
+                self._begin()
+            if isinstance(event, ev.Committed):
+                self._committed(event.number)
+            elif (handler := self._handlers.get(type(event))) is not None:
+                handler(s, event)
+        if s.started is not None:
+            self._decide()
+        return self._finished_act()
+
+    def _begin(self) -> None:
+        self.state.started = self.state.now
+        self.state.record(ev.RunSet(self.state.now, RunState.RUNNING))
+
+    def _decide(self) -> None:
+        s = self.state
+        closing.watch(s)
+        _admit_calls(s)
+        if s.ending is None:
+            s.act.loads.extend(s.book.loads(s.now) if self.course.phase >= closing.Phase.JOBS else ())
+            s.act.prepares.extend(ev.Prepare(row) for row in s.book.to_prepare())
+            if self.course.phase is closing.Phase.JOBS and not s.ledger_failed:
+                starting.fill(s)
+        before = self.course.phase
+        self.course.advance(s)
+        if self.course.phase is closing.Phase.JOBS and before < closing.Phase.JOBS:
+            s.act.loads.extend(s.book.loads(s.now))
+
+    def _finished_act(self) -> ev.Act:
+        s = self.state
+        for number in s.dirty:
+            s.record(_slot_row(s, s.slots[number]))
+        s.dirty.clear()
+        act = s.act
+        if act.facts:
+            act.batch = s.batch
+            self._hooks += [(s.batch, fact) for fact in act.facts if type(fact) is ev.HookEnded]
+            s.batch += 1
+        return act
+
+    def _committed(self, number: int) -> None:
+        s = self.state
+        s.committed = number
+        s.ledger_failed = ""
+        s.book.committed(number)
+        while s.unpublished and s.unpublished[0][0] <= number:
+            s.act.published.append(s.unpublished.popleft()[1])
+        while s.unacked and s.unacked[0][0] <= number:
+            ack = s.unacked.popleft()[1]
+            _wait_ends(s, ack)
+            s.act.acks.append(ack)
+        while self._hooks and self._hooks[0][0] <= number:
+            self.course.hook_committed(s, self._hooks.pop(0)[1])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run's end is durable (or cannot be made so)."""
+        return self.course.phase is closing.Phase.CLOSED
+
+    @property
+    def hungry(self) -> bool:
+        """Whether a worker is idle although it could work: then no event should wait for company."""
+        s = self.state
+        return any(slot.up and not slot.queue and not slot.killing for slot in s.slots.values())
+
+    @property
+    def next_wakeup(self) -> float:
+        """When the clock alone makes something happen; infinity for never."""
+        s = self.state
+        times = [s.deadlines_at, s.desk.next_wakeup(s.now)]
+        if s.ending is not None:
+            times.append(s.ending.until)
+            return min(times)
+        if not s.book.due.loading:
+            times.append(s.book.next_due)
+        if s.pacer is not None and any(s.book.ready.values()):
+            times.append(s.pacer.when(s.now))
+        if s.policy.limits.deadline is not None and s.started is not None:
+            times.append(s.started + s.policy.limits.deadline)
+        times += [
+            r.started + RECALL_AFTER
+            for slot in s.slots.values()
+            if len(slot.queue) > 1 and slot.serial and not slot.recalling
+            if (r := slot.queue[0]).started is not None and r.started + RECALL_AFTER > s.now
+        ]
+        return min(times)
+
+
+def _slot_row(s: State, slot: Slot) -> ev.SlotSet:
+    head = slot.head
+    if head is None or head.row.job < 0:
+        return ev.SlotSet(s.now, slot.place.slot, 0, slot.pid, 0)
+    return ev.SlotSet(s.now, slot.place.slot, head.row.job, slot.pid, head.attempt)
+
+
+# --- events that need no file of their own
+
+
+def _planned(s: State, event: ev.Planned) -> None:
+    s.book.plan_grew()
+    s.plan_done = s.plan_done or event.done
+    if event.error:
+        closing.plan_failed(s, event.error)
+
+
+def _loaded(s: State, event: ev.Loaded) -> None:
+    for row in s.book.loaded(event):
+        if row.job in s.cancelled:
+            continue
+        if row.source is not None:
+            ending.cached(s, row, row.source)
+        else:
+            s.book.hold(row)
+
+
+def _prepared(s: State, event: ev.Prepared) -> None:
+    row = s.book.prepared(event.job)
+    if row is None:
+        return
+    if event.invalid:
+        s.book.drop(row)
+        outcome = Outcome(
+            JobState.FAILED, Usage(s.now, s.now), kind=FailureKind.INVALID, message=event.invalid, permanent=True
+        )
+        ending.finish(s, row, outcome)
+        return
+    row = row._replace(key=event.key)
+    s.book.held[row.job] = row
+    s.record(ev.JobKeyed(s.now, row.job, str(event.key)))
+    if event.source is not None:
+        ending.cached(s, row, event.source)
+    else:
+        s.book.push(row)
+
+
+def _ready(s: State, event: ev.Ready) -> None:
+    slot = s.slots[event.slot]
+    slot.up, slot.pid = True, event.pid
+    s.dirty.add(event.slot)
+
+
+def _find(s: State, slot: int, job: int) -> Running | None:
+    return s.slots[slot].find(job)
+
+
+def _wait_ends(s: State, ack: ev.Ack) -> None:
+    running = _find(s, ack.slot, ack.job)
+    if running is not None:
+        running.wait_ends(ack.ticket, s.now)
+        s.deadlines_at = min(s.deadlines_at, running.deadline)
+
+
+def _step_done(s: State, event: ev.StepDone) -> None:
+    running = _find(s, event.slot, event.job)
+    if running is None:
+        return
+    if running.row.key is not None:
+        key = running.row.key
+        s.record(ev.StepSaved(event.at, event.job, key, running.attempt, event.step, event.seconds))
+    s.ack(ev.Ack(event.slot, event.job, event.ticket))
+
+
+def _call_asked(s: State, event: ev.CallAsked) -> None:
+    running = _find(s, event.slot, event.job)
+    if running is not None:
+        running.wait_begins(event.ticket, s.now)
+        s.desk.ask(event)
+
+
+def _admit_calls(s: State) -> None:
+    if s.ledger_failed or not s.desk.waiting:
+        return
+    granted, refused = s.desk.admit(s.now)
+    for call, asked in granted:
+        s.record(ev.CallReserved(s.now, asked.job, call, asked.quota, asked.key, asked.tokens, asked.cost))
+        s.ack(ev.Ack(asked.slot, asked.job, asked.ticket))
+    for asked in refused:
+        _refuse(s, asked)
+    if refused:
+        closing.watch(s)
+
+
+def _refuse(s: State, asked: ev.CallAsked) -> None:
+    """No money will be left for this call: its job goes back to pending, so that a raised budget continues it."""
+    running = _find(s, asked.slot, asked.job)
+    if running is not None:
+        closing.stop(s, s.slots[asked.slot], running, closing.Stopping.RELEASE)
+
+
+def _call_settled(s: State, event: ev.CallSettled) -> None:
+    granted = s.desk.settle(event.job, event.ticket, event.tokens, event.cost, event.sent)
+    if granted is None:
+        return
+    if event.sent:
+        s.record(ev.CallClosed(event.at, granted.call, "settled", event.tokens, event.cost, event.usage))
+    else:
+        s.record(ev.CallClosed(event.at, granted.call, "released", 0, 0, event.usage))
+
+
+def _limit_seen(s: State, event: ev.LimitSeen) -> None:
+    s.desk.limit_seen(event.quota, event.limit, event.pause_until)
+
+
+def _offload_asked(s: State, event: ev.OffloadAsked) -> None:
+    running = _find(s, event.slot, event.job)
+    if running is not None:
+        row = running.row._replace(mode=Mode.PROCESS, timeout=running.timeout, memory=running.memory, group=None)
+        s.offloads.append(Offload(event.slot, event.job, event.ticket, event.payload, row))
+
+
+def _commit_failed(s: State, event: ev.CommitFailed) -> None:
+    """The ledger cannot be written: nothing new starts; what is in flight may end, and is kept for a later commit."""
+    s.ledger_failed = event.message
+    s.end(RunState.INTERRUPTED, f"the ledger cannot be written: {event.message}", until=s.now + s.policy.drain_grace)
+
+
+def _broken(s: State, event: ev.Broken) -> None:
+    closing.broken(s, event.message)

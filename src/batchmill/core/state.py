@@ -1,0 +1,117 @@
+"""What the scheduler knows, and the few verbs that every part of it uses."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from batchmill.core.calls import CallDesk
+from batchmill.core.jobs import JobBook
+from batchmill.core.pace import Pacer
+from batchmill.core.policy import Policy, Traits
+from batchmill.core.room import Room
+from batchmill.core.slots import Durations, Slot
+from batchmill.model.events import Ack, Act, Fact, Noted, Published
+from batchmill.model.jobs import Row
+from batchmill.model.outcomes import Outcome
+from batchmill.model.states import JobState, Mode, RunState
+
+INFINITY = float("inf")
+NO_TRAITS = Traits()
+
+
+@dataclass
+class Ending:
+    """The run is coming to its end before all jobs are done: how it will be called, and why."""
+
+    state: RunState
+    reason: str
+    now: bool = False  # kill what is in flight instead of waiting for it
+    until: float = INFINITY  # then what is in flight is killed
+
+
+@dataclass
+class Offload:
+    """A function that an async job wants run in a process: where the answer goes."""
+
+    slot: int
+    job: int
+    ticket: int
+    payload: bytes
+    row: Row
+
+
+@dataclass
+class State:
+    """Everything a step reads and changes."""
+
+    policy: Policy
+    chance: Callable[[], float]
+    book: JobBook
+    slots: dict[int, Slot]
+    desk: CallDesk
+    room: Room
+    pacer: Pacer | None
+    durations: Durations = field(default_factory=Durations)
+    now: float = -INFINITY
+    started: float | None = None
+    act: Act = field(default_factory=Act)
+    batch: int = 1  # the number that this step's facts will have
+    committed: int = 0
+    unacked: deque[tuple[int, Ack]] = field(default_factory=deque)
+    unpublished: deque[tuple[int, Published]] = field(default_factory=deque)
+    group_running: Counter[str] = field(default_factory=Counter)
+    group_cap: dict[str, int] = field(default_factory=dict)
+    dirty: set[int] = field(default_factory=set)  # slots whose head changed in this step
+    failed: int = 0
+    finished: int = 0
+    plan_done: bool = False
+    ending: Ending | None = None
+    ledger_failed: str = ""
+    deadlines_at: float = INFINITY  # no attempt runs out of time earlier
+    cancelled: set[int] = field(default_factory=set)
+    suspects: set[int] = field(default_factory=set)  # async jobs that were in flight when their worker died
+    offloads: deque[Offload] = field(default_factory=deque)
+    offloaded: dict[int, Offload] = field(default_factory=dict)  # pseudo job -> its request
+    next_pseudo: int = -1
+
+    def record(self, fact: Fact) -> None:
+        """Write this down; what rests on it waits for the commit of `batch`."""
+        self.act.facts.append(fact)
+
+    def note(self, text: str) -> None:
+        """A line for the run's log."""
+        self.act.facts.append(Noted(self.now, text))
+
+    def publish(
+        self, row: Row, state: JobState, outcome: Outcome | None, cached: bool = False, retry_in: float | None = None
+    ) -> None:
+        """Tell people once it is durable."""
+        self.unpublished.append((self.batch, Published(self.now, row, state, outcome, cached, retry_in)))
+
+    def ack(self, ack: Ack) -> None:
+        """Answer a worker once this step's facts are durable."""
+        self.unacked.append((self.batch, ack))
+
+    def traits(self, row: Row) -> Traits:
+        """What is known of a row's task."""
+        return self.policy.tasks.get(row.task, NO_TRAITS)
+
+    def end(self, state: RunState, reason: str, *, now: bool = False, until: float = INFINITY) -> None:
+        """Begin to end the run. A harsher end replaces a milder one, never the other way round."""
+        if self.ending is None:
+            self.note(f"{state.value}: {reason}")
+            self.ending = Ending(state, reason, now, until)
+        elif now and not self.ending.now:
+            self.note(f"stopping now: {reason}")
+            self.ending.now = True
+
+    def places(self, mode: Mode) -> list[Slot]:
+        """The slots of a mode."""
+        return [slot for slot in self.slots.values() if slot.place.mode is mode]
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts in slots, the queued ones too."""
+        return sum(len(slot.queue) for slot in self.slots.values())
