@@ -42,7 +42,7 @@ class Stream:
     """A reading position in the ledger."""
 
     name: str
-    after: tuple[int, int, int] | None = None
+    after: tuple[float, ...] | None = None
     exhausted: bool = False
     loading: bool = False
     held: int = 0  # rows of this stream in memory and not started
@@ -72,11 +72,17 @@ class JobBook:
     def loads(self, now: float) -> list[Load]:
         """What to read from the ledger now."""
         wanted = [load for stream in self.streams.values() if (load := self._load(stream)) is not None]
-        if self.next_due <= now and not self.due.loading:
+        if self.due_wakeup <= now:
             self.next_due = INFINITY  # what is still to come is told by the answer, and by commits until then
             self.due.loading = True
-            wanted.append(Load(DUE, None, CHUNK))
+            wanted.append(Load(DUE, self.due.after, CHUNK))
         return wanted
+
+    @property
+    def due_wakeup(self) -> float:
+        """When waiting jobs should be read again; infinity while there is no room for them."""
+        full = len(self.held) >= 2 * self.window
+        return INFINITY if self.due.loading or full else self.next_due
 
     def _load(self, stream: Stream) -> Load | None:
         chunk = CHUNK if stream.name == MAIN else GROUP_CHUNK
@@ -89,15 +95,11 @@ class JobBook:
         """Take in what was read; returns the rows that are new."""
         stream = self.due if event.stream == DUE else self.streams[event.stream]
         stream.loading = False
-        if event.stream == DUE:
-            self.next_due = min(self.next_due, event.next_due if event.next_due is not None else INFINITY)
-            if not event.exhausted:
-                self.next_due = -INFINITY
-        else:
+        stream.after = event.after if event.after is not None else stream.after
+        if event.stream != DUE:
             stream.exhausted = event.exhausted
-            if event.rows:
-                last = event.rows[-1]
-                stream.after = (last.lane, -last.priority, last.job)
+        elif event.next_due is not None:
+            self.next_due = min(self.next_due, event.next_due)
         return [row for row in event.rows if not self.knows(row.job)]
 
     def knows(self, job: int) -> bool:

@@ -13,8 +13,8 @@ from batchmill.core.jobs import JobBook
 from batchmill.core.pace import Pacer
 from batchmill.core.policy import Policy
 from batchmill.core.room import Room
-from batchmill.core.slots import RECALL_AFTER, Running, Slot
-from batchmill.core.state import Offload, State
+from batchmill.core.slots import RECALL_AFTER, Running, Slot, Stopping
+from batchmill.core.state import INFINITY, Offload, State
 from batchmill.model import events as ev
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
@@ -135,9 +135,9 @@ class Scheduler:
         times = [s.deadlines_at, s.desk.next_wakeup(s.now)]
         if s.ending is not None:
             times.append(s.ending.until)
-            return min(times)
-        if not s.book.due.loading:
-            times.append(s.book.next_due)
+            # what is past was acted on: only an event can help now
+            return min((t for t in times if t > s.now), default=INFINITY)
+        times.append(s.book.due_wakeup)
         if s.pacer is not None and any(s.book.ready.values()):
             times.append(s.pacer.when(s.now))
         if s.policy.limits.deadline is not None and s.started is not None:
@@ -249,7 +249,7 @@ def _refuse(s: State, asked: ev.CallAsked) -> None:
     """No money will be left for this call: its job goes back to pending, so that a raised budget continues it."""
     running = _find(s, asked.slot, asked.job)
     if running is not None:
-        closing.stop(s, s.slots[asked.slot], running, closing.Stopping.RELEASE)
+        closing.stop(s, s.slots[asked.slot], running, Stopping.RELEASE)
 
 
 def _call_settled(s: State, event: ev.CallSettled) -> None:

@@ -39,6 +39,7 @@ class Loaded(NamedTuple):
     stream: str
     rows: tuple[Row, ...]
     exhausted: bool
+    after: tuple[float, ...] | None = None  # where the next Load of this stream goes on; opaque to the scheduler
     next_due: float | None = None  # of the stream `due`: when its next row comes, monotonic
 
 
@@ -268,7 +269,7 @@ class Load(NamedTuple):
     """
 
     stream: str
-    after: tuple[int, int, int] | None  # (lane, -priority, job) of the last row seen
+    after: tuple[float, ...] | None  # as the last Loaded of this stream said
     limit: int
 
 

@@ -92,3 +92,10 @@ class Task:
     summarise: Callable[..., Any] | None = None
     report: Callable[..., str] | None = None
     short_names: Mapping[str, str] = field(default_factory=dict)
+
+    def call(self, params: BaseModel, ctx: Any = None) -> Any:
+        """Call the function with validated parameters (and the context, where it takes one); returns what it returns."""
+        context = {} if self.context is None else {self.context: ctx}
+        if self.takes_model:
+            return self.fn(params, **context)
+        return self.fn(**{**dict(params), **context})
