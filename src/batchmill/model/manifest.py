@@ -5,19 +5,39 @@ Field descriptions are the manifest reference: the docs and the JSON Schema are 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from batchmill.model import units
 from batchmill.model.limits import Failures, Rate
 
-_TEXT_OR_NUMBER = {"type": ["string", "number"]}
-Duration = Annotated[float, BeforeValidator(units.duration), WithJsonSchema(_TEXT_OR_NUMBER)]
-Size = Annotated[int, BeforeValidator(units.size), WithJsonSchema(_TEXT_OR_NUMBER)]
-Money = Annotated[int, BeforeValidator(units.money), WithJsonSchema(_TEXT_OR_NUMBER)]
-RateText = Annotated[Rate, BeforeValidator(units.rate), WithJsonSchema({"type": "string"})]
-FailuresText = Annotated[Failures, BeforeValidator(units.failures), WithJsonSchema({"type": ["string", "integer"]})]
+
+def _unit(read: Callable[[Any], Any], title: str, example: str, *types: str) -> tuple[BeforeValidator, WithJsonSchema]:
+    return BeforeValidator(read), WithJsonSchema({"title": title, "type": list(types), "examples": [example]})
+
+
+Duration = Annotated[float, *_unit(units.duration, "duration", "300s", "string", "number")]
+Grace = Annotated[float, *_unit(units.grace, "duration", "5s", "string", "number")]
+Size = Annotated[int, *_unit(units.size, "size", "2GB", "string", "number")]
+Money = Annotated[int, *_unit(units.money, "amount of money", "5 USD", "string", "number")]
+RateText = Annotated[Rate, *_unit(units.rate, "rate", "30/min", "string")]
+FailuresText = Annotated[Failures, *_unit(units.failures, "number of failures", "10%", "string", "integer")]
+Number = Annotated[int | float, PlainValidator(units.number), WithJsonSchema({"type": "number"})]
+Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Params = dict[str, Any]
 
@@ -30,7 +50,7 @@ class BackoffSection(_Section):
     """How long to wait before the next attempt: `min(max, base * factor ** (n - 1))`, with jitter."""
 
     base: Duration = Field(1.0, description="wait after the first failure")
-    factor: float = Field(2.0, ge=1.0, description="each further wait is this much longer")
+    factor: float = Field(2.0, ge=1.0, allow_inf_nan=False, description="each further wait is this much longer")
     max: Duration = Field(60.0, description="no wait is longer")
     jitter: Literal["full", "none"] = Field("full", description="`full`: a random share of the wait")
 
@@ -59,11 +79,21 @@ class QuotaSection(_Section):
     concurrency: int | None = Field(None, ge=1, description="calls in flight")
 
 
+def _kind(value: Any) -> str:
+    return "<mapping>" if isinstance(value, dict | BaseModel) else "<plain>"
+
+
+# the tags tell pydantic which form was meant, so that it complains about that one only
+Concurrency = Annotated[
+    Annotated[Count, Tag("<plain>")] | Annotated[dict[str, Count], Tag("<mapping>")], Discriminator(_kind)
+]
+
+
 class LimitsSection(_Section):
     """What the run may use."""
 
     workers: int | None = Field(None, ge=1, le=4096, description="worker processes; default: usable cores")
-    concurrency: Annotated[int, Field(ge=1)] | dict[str, Annotated[int, Field(ge=1)]] | None = Field(
+    concurrency: Concurrency | None = Field(
         None, description="async jobs in flight (default 100), or a mapping: group -> its jobs in flight"
     )
     timeout: Duration | None = Field(None, description="time of one attempt; its process tree is killed then")
@@ -78,9 +108,7 @@ class LimitsSection(_Section):
     deadline: Duration | None = Field(None, description="stop this long after the start of this invocation")
     rate: RateText | None = Field(None, description="attempts started, such as `30/min`")
     quotas: dict[str, QuotaSection] = Field(default_factory=dict, description="limits of metered calls, by quota")
-    kill_grace: Annotated[float, BeforeValidator(lambda v: v if v in (0, 0.0) else units.duration(v))] = Field(
-        0.0, description="time between SIGTERM and SIGKILL at a timeout; 0 kills at once"
-    )
+    kill_grace: Grace = Field(0.0, description="time between SIGTERM and SIGKILL at a timeout; 0 kills at once")
     jobs_per_worker: int | None = Field(None, ge=1, description="a worker is replaced after so many jobs")
     worker_growth: Size | None = Field(
         None, description="a worker is replaced when its resting memory grew by this much"
@@ -126,14 +154,36 @@ class JobSection(_Section):
 class RangeAxis(_Section):
     """Whole or decimal numbers from `start` up to, but without, `stop`."""
 
-    range: list[int | float] = Field(min_length=1, max_length=3, description="[stop], [start, stop] or with step")
+    range: list[Number] = Field(min_length=1, max_length=3, description="[stop], [start, stop] or with step")
+
+    def bounds(self) -> tuple[int | float, int | float, int | float]:
+        """Start, stop and step."""
+        first, *rest = self.range
+        start, stop = (first, rest[0]) if rest else (0, first)
+        return start, stop, rest[1] if len(rest) > 1 else 1
+
+    @property
+    def count(self) -> int:
+        """How many numbers; 0 when the range is empty or its step is 0."""
+        start, stop, step = (Decimal(str(bound)) for bound in self.bounds())
+        return max(0, math.ceil((stop - start) / step)) if step else 0
+
+    def at(self, index: int) -> int | float:
+        """The number at an index from 0; decimal fractions stay exact (the fourth of 0, 0.1, ... is 0.3)."""
+        start, _, step = self.bounds()
+        if isinstance(start, int) and isinstance(step, int):
+            return start + index * step
+        return float(Decimal(str(start)) + index * Decimal(str(step)))
+
+
+Axis = Annotated[Annotated[list[Any], Tag("<plain>")] | Annotated[RangeAxis, Tag("<mapping>")], Discriminator(_kind)]
 
 
 class MatrixSection(_Section):
     """Every combination of the axes' values."""
 
-    axes: dict[str, list[Any] | RangeAxis] = Field(default_factory=dict, description="parameter -> its values")
-    paired: dict[str, list[Any] | RangeAxis] = Field(
+    axes: dict[str, Axis] = Field(default_factory=dict, description="parameter -> its values")
+    paired: dict[str, Axis] = Field(
         default_factory=dict, description="parameters whose values advance together, as one further axis"
     )
     base_params: Params = Field(default_factory=dict, description="parameters of every combination")
@@ -155,7 +205,7 @@ class ReportSection(_Section):
     """What is written into the run's folder at its end."""
 
     formats: list[Literal["json", "csv", "md"]] = Field(
-        default_factory=lambda: ["json", "csv", "md"],
+        ["json", "csv", "md"],
         description="`summary.json`, `results.csv`, `report.md`",
     )
 
