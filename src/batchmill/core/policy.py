@@ -36,6 +36,7 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     retry: Retry = field(default_factory=Retry)
     tasks: Mapping[str, Traits] = field(default_factory=dict)
+    total_memory: int | None = None  # bytes for all workers: `limits.total_memory`, or a share of the machine
     reserve: int = 0  # bytes of memory to leave available
     drain_grace: float = 30.0  # seconds for attempts in flight after the first interrupt
     window: int = 1000  # rows in memory

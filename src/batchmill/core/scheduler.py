@@ -32,7 +32,7 @@ class Scheduler:
             JobBook(policy.window, caps),
             {place.slot: Slot(place) for place in policy.places},
             CallDesk(limits.budget, dict(limits.quotas), policy.spent, policy.next_call),
-            Room(limits.total_memory, policy.reserve),
+            Room(policy.total_memory or limits.total_memory, policy.reserve),
             Pacer(limits.rate) if limits.rate is not None else None,
             group_cap=caps,
         )

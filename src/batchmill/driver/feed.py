@@ -1,0 +1,174 @@
+"""Reads for the scheduler, in threads of its own: pending rows, results that exist, digests of input files."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from batchmill.ledger.index import HomeIndex
+from batchmill.ledger.reader import LedgerReader, Selection
+from batchmill.model.events import Event, Load, Loaded, Prepare, Prepared
+from batchmill.model.jobs import FileIdentity, Row, Source
+from batchmill.model.states import Mode
+from batchmill.plan.keys import digest_file, identity, job_key
+
+HELPERS = 2  # threads that digest files
+Reuse = Literal["any", "name", "never"]
+
+
+class FeedSettings(NamedTuple):
+    """What a feeder must know of the run."""
+
+    ledger: Path
+    home: Path
+    name: str
+    wall_offset: float
+    capped_groups: tuple[str, ...]
+    selection: Selection | None
+    reuse: Mapping[str, Reuse]  # by task
+    fresh: bool  # results of other runs do not count
+    inline: bool  # every job runs in this process
+    folder: Path
+
+
+class Digested(NamedTuple):
+    """A helper's answer."""
+
+    row: Row
+    digests: tuple[str, ...]
+    fresh: tuple[FileIdentity, ...]  # digests that the home did not know
+    invalid: str
+
+
+class Feeder:
+    """Answers Load and Prepare. One thread owns the connections; helpers only read files."""
+
+    def __init__(self, settings: FeedSettings, post: Callable[[Event], None]) -> None:
+        self._settings = settings
+        self._post = post
+        self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._helpers = ThreadPoolExecutor(HELPERS, "batchmill-digest")
+        self._thread = threading.Thread(target=self._run, name="batchmill-feed", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def ask(self, loads: Sequence[Load], prepares: Sequence[Prepare]) -> None:
+        """Queue what the scheduler wants read."""
+        for item in (*loads, *prepares):
+            self._work.put(item)
+
+    def prepared(self) -> Mapping[str, Mapping[str, str]]:
+        """The artifacts of `prepare` hooks: task -> name -> path."""
+        with LedgerReader(self._settings.ledger) as reader:
+            found = reader.prepared()
+        objects = self._settings.home / "objects"
+        return {t: {n: str(objects / d[:2] / d[2:]) for n, d in named.items()} for t, named in found.items()}
+
+    def close(self) -> None:
+        """End the threads."""
+        self._work.put(None)
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._helpers.shutdown(cancel_futures=True)
+
+    def _run(self) -> None:
+        settings = self._settings
+        with LedgerReader(settings.ledger) as reader, HomeIndex(settings.home) as index:
+            while (item := self._work.get()) is not None:
+                if isinstance(item, Load):
+                    self._post(self._load(reader, index, item))
+                elif isinstance(item, Prepare):
+                    self._digest(index, item.row)
+                else:
+                    self._post(self._keyed(reader, index, item))
+
+    # --- rows
+
+    def _load(self, reader: LedgerReader, index: HomeIndex, load: Load) -> Loaded:
+        settings = self._settings
+        now = time.monotonic()
+        page = reader.load(
+            load.stream, load.after, load.limit, now + settings.wall_offset, settings.capped_groups, settings.selection
+        )
+        rows = self._with_sources(index, [self._adapted(row, now) for row in page.rows])
+        due = None if page.next_due is None else page.next_due - settings.wall_offset
+        return Loaded(time.monotonic(), load.stream, tuple(rows), page.exhausted, page.after, due)
+
+    def _adapted(self, row: Row, now: float) -> Row:
+        """Wall times become monotonic ones (a clock that was set back cannot make the first start lie ahead)."""
+        if row.first_started is not None:
+            row = row._replace(first_started=min(now, row.first_started - self._settings.wall_offset))
+        return row._replace(mode=Mode.INLINE) if self._settings.inline else row
+
+    def _with_sources(self, index: HomeIndex, rows: list[Row]) -> list[Row]:
+        """Rows whose key has a result already, here or in another run, say where it is."""
+        rows = [row._replace(source=None) if self._reuse(row) == "never" else row for row in rows]
+        found = self._elsewhere(index, [row for row in rows if row.source is None])
+        return [row._replace(source=row.source or found.get(str(row.key))) for row in rows]
+
+    def _elsewhere(self, index: HomeIndex, rows: list[Row]) -> dict[str, Source]:
+        if self._settings.fresh:
+            return {}
+        by_scope: dict[str, list[str]] = {}
+        for row in rows:
+            if row.key is not None and (scope := self._reuse(row)) != "never":
+                by_scope.setdefault(scope, []).append(row.key)
+        found: dict[str, Source] = {}
+        for scope, keys in by_scope.items():
+            found |= index.lookup(keys, self._settings.name if scope == "name" else None)
+        return found
+
+    def _reuse(self, row: Row) -> Reuse:
+        return self._settings.reuse.get(row.task, "name")
+
+    # --- input files
+
+    def _digest(self, index: HomeIndex, row: Row) -> None:
+        known = {item: index.digest_of(item) for item in row.inputs}
+
+        def work() -> None:
+            self._work.put(_digested(row, known))
+
+        self._helpers.submit(work)
+
+    def _keyed(self, reader: LedgerReader, index: HomeIndex, item: Digested) -> Prepared:
+        row = item.row
+        if item.invalid:
+            return Prepared(time.monotonic(), row.job, None, None, item.invalid)
+        for one, digest in zip(row.inputs, item.digests, strict=True):
+            if one in item.fresh:
+                index.remember_digest(one, digest)
+        key = job_key(row.task, row.version, row.params, item.digests)
+        keyed = row._replace(key=key, source=reader.succeeded(key))
+        (keyed,) = self._with_sources(index, [keyed])
+        return Prepared(time.monotonic(), row.job, key, keyed.source)
+
+
+def _digested(row: Row, known: Mapping[FileIdentity, str | None]) -> Digested:
+    digests: list[str] = []
+    fresh: list[FileIdentity] = []
+    for planned in row.inputs:
+        try:
+            if identity(planned.path) != planned:
+                return _invalid(row, planned, "changed since it was planned; run the same command again")
+            digest = known[planned] or digest_file(planned.path)
+            if not known[planned]:
+                fresh.append(planned)
+                if identity(planned.path) != planned:
+                    return _invalid(row, planned, "changed while it was read")
+        except OSError as error:
+            return _invalid(row, planned, f"cannot be read: {os.strerror(error.errno or 0)}")
+        digests.append(digest)
+    return Digested(row, tuple(digests), tuple(fresh), "")
+
+
+def _invalid(row: Row, planned: FileIdentity, what: str) -> Digested:
+    return Digested(row, (), (), f"input file `{planned.path}` {what}")

@@ -1,0 +1,69 @@
+"""Expands the plan in a thread of its own, a chunk at a time, while the first jobs already run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Protocol
+
+from batchmill.errors import BatchmillError
+from batchmill.model.events import Event, Planned
+from batchmill.model.jobs import PlannedJob
+
+FIRST_CHUNK = 100  # small: the first job starts sooner
+CHUNK = 1000
+MOST_WAITING = 4  # chunks that are not committed
+
+
+class PlanWriter(Protocol):
+    """The journal, as the planner sees it."""
+
+    def submit_plan(self, rows: Sequence[PlannedJob], position: int, done: bool) -> None: ...
+
+
+class Planner:
+    """Feeds `jobs` to the journal. `wrote` must be called for every chunk that is committed."""
+
+    def __init__(
+        self, jobs: Iterator[PlannedJob], position: int, journal: PlanWriter, post: Callable[[Event], None]
+    ) -> None:
+        self._jobs = jobs
+        self._position = position
+        self._journal = journal
+        self._post = post
+        self._room = threading.Semaphore(MOST_WAITING)
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="batchmill-planner", daemon=True)
+
+    def start(self) -> None:
+        """Begin to plan."""
+        self._thread.start()
+
+    def wrote(self) -> None:
+        """A chunk is committed: there is room for another."""
+        self._room.release()
+
+    def close(self) -> None:
+        """Stop planning; what is planned stays planned."""
+        self._closed = True
+        self._room.release()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        size = FIRST_CHUNK
+        try:
+            while not self._closed:
+                rows = list(islice(self._jobs, size))
+                self._room.acquire()
+                if self._closed:
+                    return
+                self._position += len(rows)
+                self._journal.submit_plan(rows, self._position, len(rows) < size)
+                if len(rows) < size:
+                    return
+                size = CHUNK
+        except (BatchmillError, OSError) as error:
+            self._post(Planned(time.monotonic(), self._position, True, str(error)))

@@ -1,0 +1,92 @@
+"""From a manifest's limits, a task's traits and the machine to the scheduler's policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from batchmill.core.policy import Place, Policy, Traits
+from batchmill.driver.host import SHARE_OF_MEMORY, Host
+from batchmill.model.limits import Backoff, Limits, QuotaLimit, Retry
+from batchmill.model.manifest import LimitsSection, Manifest, RetrySection
+from batchmill.model.states import Mode
+from batchmill.model.tasks import Task
+
+DEFAULT_CONCURRENCY = 100  # async jobs in flight
+RESERVE_SHARE = 0.05  # of memory that the machine keeps available
+HOOKS = ("prepare", "summarise", "report")
+
+
+class Past(NamedTuple):
+    """What earlier invocations of the run leave behind."""
+
+    done_hooks: frozenset[tuple[str, str]] = frozenset()
+    next_call: int = 1
+    spent: int = 0  # micro-cents
+
+
+def limits_of(section: LimitsSection) -> Limits:
+    """The limits as plain values."""
+    groups = section.concurrency if isinstance(section.concurrency, dict) else {}
+    values = section.model_dump(exclude={"concurrency", "quotas", "rate", "max_failures"})
+    return Limits(
+        **values,
+        rate=section.rate,
+        max_failures=section.max_failures,
+        concurrency=section.concurrency if isinstance(section.concurrency, int) else None,
+        group_concurrency=tuple(groups.items()),
+        quotas=tuple((n, QuotaLimit(q.rate, q.tokens, q.concurrency)) for n, q in section.quotas.items()),
+    )
+
+
+def retry_of(section: RetrySection) -> Retry:
+    """The retry policy as plain values."""
+    on = tuple(section.on) if section.on is not None else None
+    return Retry(section.attempts, on, Backoff(**section.backoff.model_dump()), section.max_elapsed)
+
+
+def traits_of(task: Task) -> Traits:
+    """What the scheduler must know of a task."""
+    hooks = frozenset(hook for hook in HOOKS if getattr(task, hook) is not None)
+    return Traits(task.timeout, task.memory, task.attempts, task.reuse != "never", hooks)
+
+
+def places(modes: Iterable[Mode], limits: Limits, host: Host, most_jobs: int | None) -> tuple[Place, ...]:
+    """The slots of a run: worker processes, one async worker, or this process."""
+    wanted = set(modes)
+    workers = limits.workers or host.cores
+    if most_jobs is not None:
+        workers = max(1, min(workers, most_jobs))
+    slots = [Place(number, Mode.PROCESS) for number in range(workers)] if wanted - {Mode.INLINE} else []
+    if Mode.ASYNC in wanted:
+        slots.append(Place(len(slots), Mode.ASYNC, limits.concurrency or DEFAULT_CONCURRENCY))
+    if Mode.INLINE in wanted:
+        slots.append(Place(len(slots), Mode.INLINE))
+    return tuple(slots)
+
+
+def policy_of(
+    manifest: Manifest,
+    tasks: Mapping[str, Task],
+    modes: Iterable[Mode],
+    host: Host,
+    past: Past,
+    *,
+    most_jobs: int | None,
+    selected: bool,
+) -> Policy:
+    """The policy of one invocation."""
+    limits = limits_of(manifest.limits)
+    return Policy(
+        places=places(modes, limits, host, most_jobs),
+        limits=limits,
+        retry=retry_of(manifest.retry),
+        tasks={name: traits_of(task) for name, task in tasks.items()},
+        total_memory=limits.total_memory or int(SHARE_OF_MEMORY * host.memory),
+        reserve=int(RESERVE_SHARE * host.memory),
+        everything=not selected,
+        started_hooks=past.done_hooks,
+        next_call=past.next_call,
+        spent=past.spent,
+        plan_whole=selected or manifest.order == "group",
+    )
