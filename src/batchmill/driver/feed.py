@@ -117,7 +117,7 @@ class Feeder:
     def _elsewhere(self, index: HomeIndex, rows: list[Row]) -> dict[str, Source]:
         if self._settings.fresh:
             return {}
-        by_scope: dict[str, list[str]] = {}
+        by_scope: dict[Reuse, list[str]] = {}
         for row in rows:
             if row.key is not None and (scope := self._reuse(row)) != "never":
                 by_scope.setdefault(scope, []).append(row.key)

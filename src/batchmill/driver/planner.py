@@ -34,7 +34,7 @@ class Planner:
         self._journal = journal
         self._post = post
         self._room = threading.Semaphore(MOST_WAITING)
-        self._closed = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="batchmill-planner", daemon=True)
 
     def start(self) -> None:
@@ -47,7 +47,7 @@ class Planner:
 
     def close(self) -> None:
         """Stop planning; what is planned stays planned."""
-        self._closed = True
+        self._closing.set()
         self._room.release()
         if self._thread.ident is not None:
             self._thread.join()
@@ -55,10 +55,10 @@ class Planner:
     def _run(self) -> None:
         size = FIRST_CHUNK
         try:
-            while not self._closed:
+            while True:
                 rows = list(islice(self._jobs, size))
                 self._room.acquire()
-                if self._closed:
+                if self._closing.is_set():
                     return
                 self._position += len(rows)
                 self._journal.submit_plan(rows, self._position, len(rows) < size)

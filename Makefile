@@ -1,0 +1,48 @@
+# `make demo`: sets everything up on a fresh machine and runs the main job on real input.
+# `make test`: sets everything up and runs every check.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+
+.PHONY: demo test check format bench chaos clean
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/batchmill run examples/identifiability.yaml
+
+test: check
+	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m chaos --seconds 20 --seed 1
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check src tests benchmarks chaos examples
+	$(BIN)/ruff check src tests benchmarks chaos examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format src tests benchmarks chaos examples
+	$(BIN)/ruff check --fix src tests benchmarks chaos examples
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
+
+chaos: $(VENV)/.installed-dev
+	$(BIN)/python -m chaos --seconds 120
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Batchmill needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[identifiability]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.installed-demo
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
