@@ -1,0 +1,241 @@
+"""All jobs of a run as JSON, JSON lines, CSV or Markdown: in plan order, versioned, in memory of one page of jobs.
+
+What a run comes to as a whole is in `summary`. Version 1 of the formats:
+
+- `json`: `{"schema_version", "run": {...}, "jobs": [...]}`, one job a line; `jsonl`: the same jobs, one object a
+  line, each with its `schema_version`.
+- `csv`: `params.*`, `metrics.*` and the fields of mapping results, `result.*`, are columns in the order in which
+  the plan first shows them; a result that is no mapping is the column `result`. Lists and mappings are JSON text.
+  A family of more than 500 columns is one column of JSON instead.
+- `md`: a table of names, states, times, parameters, metrics and errors.
+
+`stable` leaves out what differs between two executions of one manifest: run id, times, hosts, attempts, what was
+cached, and metrics and top-level result fields that are times by their name (`..._s`).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from batchmill.errors import UsageError
+from batchmill.report.cells import cell, markdown_cell
+from batchmill.report.encode import json_text
+from batchmill.report.files import written_whole
+from batchmill.report.query import RunView
+from batchmill.report.records import JobView, RunInfo, decode, iso
+
+SCHEMA_VERSION = 1
+Format = Literal["json", "jsonl", "csv", "md"]
+FORMATS: tuple[Format, ...] = ("json", "jsonl", "csv", "md")
+
+_MOST_COLUMNS = 500
+_LARGEST_FLATTENED = 1_000_000  # bytes of a result that tables look into; a larger one is named by its digest
+_UNSTABLE = ("cached", "attempts", "wall_s", "cpu_s", "peak_rss_bytes")
+_COUNTS = ("succeeded", "failed", "skipped", "cancelled", "cached", "retried")
+
+
+def export(view: RunView, fmt: Format, out: TextIO, *, stable: bool = False) -> None:
+    """Write all jobs of a run, as they stand at this moment, to a text stream. Raises UsageError, LedgerError."""
+    if fmt not in _WRITERS:
+        raise UsageError(f"unknown format `{fmt}`", hint=f"formats are {', '.join(f'`{name}`' for name in FORMATS)}")
+    _WRITERS[fmt](view, out, stable)
+
+
+def write_export(view: RunView, fmt: Format, path: Path, *, stable: bool = False, within: Path | None = None) -> None:
+    """Write an export to a file, which appears whole or not at all.
+
+    With `within`, a path that leads out of that folder raises UsageError.
+    """
+    with written_whole(path, within) as out:
+        export(view, fmt, out, stable=stable)
+
+
+# --- JSON --------------------------------------------------------------------------------------------------------
+
+
+def run_record(info: RunInfo, counts: Mapping[str, int], *, stable: bool = False) -> dict[str, Any]:
+    """The `run` object of the JSON export."""
+    if stable:
+        return {"name": info.name, "task": info.task, "counts": {state: counts[state] for state in _COUNTS[:4]}}
+    return {
+        "id": info.id,
+        "name": info.name,
+        "task": info.task,
+        "state": info.state,
+        "started": iso(info.started),
+        "finished": iso(info.finished),
+        "wall_s": info.wall_s,
+        "counts": {state: counts[state] for state in _COUNTS},
+    }
+
+
+def job_record(job: JobView, *, stable: bool = False) -> dict[str, Any]:
+    """One object of `jobs` of the JSON export."""
+    record = {
+        "name": job.name,
+        "key": job.key,
+        "state": job.state,
+        "cached": job.cached,
+        "params": job.params,
+        "result": job.result,
+        "metrics": job.metrics,
+        "error": job.error._asdict() if job.error else None,
+        "attempts": job.attempts,
+        "wall_s": job.wall_s,
+        "cpu_s": job.cpu_s,
+        "peak_rss_bytes": job.peak_rss_bytes,
+    }
+    return _without_times(record) if stable else record
+
+
+def _without_times(record: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in record.items() if name not in _UNSTABLE}
+    for part in ("result", "metrics"):
+        if isinstance(kept[part], dict):
+            kept[part] = {name: value for name, value in kept[part].items() if not name.endswith("_s")}
+    return kept
+
+
+def _job_json(job: JobView, stable: bool, **more: Any) -> str:
+    if stable or job.result_object is None:
+        return json_text(more | job_record(job, stable=stable))
+    # A large result goes through as it is stored: decoded it would take many times its size.
+    record = more | job_record(replace(job, stored_result=None, result_object=None))
+    stored = job.read_object(job.result_object).decode()
+    fields = (f'"{name}":{stored if name == "result" else json_text(value)}' for name, value in record.items())
+    return "{" + ",".join(fields) + "}"
+
+
+def _write_json(view: RunView, out: TextIO, stable: bool) -> None:
+    with view.at_once():
+        info, counts = view.info, view.counts()
+    run = json_text(run_record(info, counts, stable=stable))
+    out.write(f'{{"schema_version":{SCHEMA_VERSION},"run":{run},"jobs":[')
+    separator = "\n"
+    for job in view.jobs(as_of=info.tick):
+        out.write(separator + _job_json(job, stable))
+        separator = ",\n"
+    out.write("\n]}\n")
+
+
+def _write_jsonl(view: RunView, out: TextIO, stable: bool) -> None:
+    for job in view.jobs():
+        out.write(_job_json(job, stable, schema_version=SCHEMA_VERSION) + "\n")
+
+
+# --- tables ------------------------------------------------------------------------------------------------------
+
+
+class _Family:
+    """The columns that one mapping of every job (`params`, `metrics`, `result`) spreads into."""
+
+    def __init__(self, name: str, stable: bool) -> None:
+        self.name = name
+        self._drop_times = stable and name != "params"
+        self._columns: dict[str, None] = {}
+        self._plain = False  # some job has a value that is no mapping
+        self._whole = False
+
+    def see(self, value: Any) -> None:
+        if not isinstance(value, dict):
+            self._plain = self._plain or value is not None
+        elif not self._whole and not value.keys() <= self._columns.keys():
+            self._columns.update(dict.fromkeys(name for name in value if not self._left_out(name)))
+            self._whole = len(self._columns) > _MOST_COLUMNS
+
+    def _left_out(self, column: str) -> bool:
+        return self._drop_times and column.endswith("_s")
+
+    @property
+    def header(self) -> list[str]:
+        if self._whole:
+            return [self.name]
+        spread = [f"{self.name}.{column}" for column in self._columns]
+        return [self.name, *spread] if self._plain else spread
+
+    def cells(self, value: Any) -> list[Any]:
+        if self._whole:
+            return [value]
+        is_mapping = isinstance(value, dict)
+        spread = [value.get(column) for column in self._columns] if is_mapping else [None] * len(self._columns)
+        return [None if is_mapping else value, *spread] if self._plain else spread
+
+
+class _Table:
+    """The rows of CSV and Markdown. Its columns are found in a first pass over the jobs."""
+
+    def __init__(self, view: RunView, families: tuple[str, ...], stable: bool) -> None:
+        self._view = view
+        self._as_of = view.info.tick
+        self._families = [_Family(name, stable) for name in families]
+        self._fixed = [name for name in _FIXED if not (stable and name in _UNSTABLE)]
+        stored = [_STORED.get(name, name) for name in families]
+        for page in view.pages(", ".join(["number", *stored]), as_of=self._as_of):
+            for row in page:
+                self._see(*row)
+
+    def _see(self, number: int, *stored: str | None) -> None:
+        for family, text in zip(self._families, stored, strict=True):
+            if text is not None:
+                large = text.startswith("object:")
+                family.see(_value(self._view.job(number), family.name) if large else decode(text))
+
+    @property
+    def header(self) -> list[str]:
+        return self._fixed + [column for family in self._families for column in family.header]
+
+    def rows(self) -> Iterator[list[Any]]:
+        for job in self._view.jobs(as_of=self._as_of):
+            row = [_FIXED[name](job) for name in self._fixed]
+            for family in self._families:
+                row += family.cells(_value(job, family.name))
+            yield row
+
+
+def _value(job: JobView, family: str) -> Any:
+    if family != "result" or job.result_object is None:
+        return getattr(job, family)
+    stored = job.read_object(job.result_object)
+    return f"object:{job.result_object}" if len(stored) > _LARGEST_FLATTENED else decode(stored)
+
+
+_STORED = {"result": "coalesce(result, 'object:' || result_object)"}
+_FIXED: dict[str, Callable[[JobView], Any]] = {
+    **{name: attrgetter(name) for name in ("name", "key", "state", *_UNSTABLE)},
+    "error.kind": lambda job: job.error and job.error.kind,
+    "error.message": lambda job: job.error and job.error.message,
+}
+
+
+def _write_csv(view: RunView, out: TextIO, stable: bool) -> None:
+    table = _Table(view, ("params", "metrics", "result"), stable)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([cell(name) for name in table.header])
+    writer.writerows([cell(value) for value in row] for row in table.rows())
+
+
+def _write_markdown(view: RunView, out: TextIO, stable: bool) -> None:
+    table = _Table(view, ("params", "metrics"), stable)
+    header = table.header
+    shown = [place for place, name in enumerate(header) if name not in ("key", "cpu_s")]
+    out.write(_markdown_row([markdown_cell(header[place]) for place in shown]))
+    out.write(_markdown_row(["---"] * len(shown)))
+    for row in table.rows():
+        out.write(_markdown_row([markdown_cell(row[place]) for place in shown]))
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |\n"
+
+
+_WRITERS: dict[str, Callable[[RunView, TextIO, bool], None]] = {
+    "json": _write_json,
+    "jsonl": _write_jsonl,
+    "csv": _write_csv,
+    "md": _write_markdown,
+}
