@@ -1,1 +1,132 @@
-"""Batchmill: durable batches."""
+"""Batchmill runs a batch: many similar, expensive jobs, described once, run within limits, kept through any kill.
+
+    >>> import batchmill
+    >>> run = batchmill.run(fn, matrix={"axes": {"x": [1, 2, 3]}}, workers=2)     # doctest: +SKIP
+    >>> [outcome.value for outcome in run.results()]                               # doctest: +SKIP
+
+Everything public is a name of this module, loaded when it is first used; modules below it may change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchmill._version import __version__
+
+if TYPE_CHECKING:
+    from batchmill.api.mapping import map
+    from batchmill.api.running import run
+    from batchmill.api.runs import JobOutcome, Run, open_run
+    from batchmill.errors import (
+        BatchmillError,
+        JobFailed,
+        LedgerError,
+        ManifestError,
+        Permanent,
+        PlanError,
+        Problem,
+        RetryLater,
+        RunHeld,
+        RunNotFound,
+        Skip,
+        TaskError,
+        UsageError,
+    )
+    from batchmill.executors.context import Context
+    from batchmill.manifest.yaml_source import read_yaml
+    from batchmill.model.jobs import Job
+    from batchmill.model.limits import QuotaLimit, Rate, Retry
+    from batchmill.model.tasks import Bound, InputFile, Invalid, Metric, ShortName, Task
+    from batchmill.plugins import make_task as task
+    from batchmill.plugins.code import project_digest as source_digest
+    from batchmill.plugins.code import signature_of as function_signature
+
+_HOMES = {
+    "run": "api.running",
+    "map": "api.mapping",
+    "open_run": "api.runs",
+    "Run": "api.runs",
+    "JobOutcome": "api.runs",
+    "task": "plugins:make_task",
+    "Context": "executors.context",
+    "Job": "model.jobs",
+    "Task": "model.tasks",
+    "Bound": "model.tasks",
+    "InputFile": "model.tasks",
+    "Invalid": "model.tasks",
+    "Metric": "model.tasks",
+    "ShortName": "model.tasks",
+    "QuotaLimit": "model.limits",
+    "Rate": "model.limits",
+    "Retry": "model.limits",
+    "read_yaml": "manifest.yaml_source",
+    "source_digest": "plugins.code:project_digest",
+    "function_signature": "plugins.code:signature_of",
+    "BatchmillError": "errors",
+    "JobFailed": "errors",
+    "LedgerError": "errors",
+    "ManifestError": "errors",
+    "Permanent": "errors",
+    "PlanError": "errors",
+    "Problem": "errors",
+    "RetryLater": "errors",
+    "RunHeld": "errors",
+    "RunNotFound": "errors",
+    "Skip": "errors",
+    "TaskError": "errors",
+    "UsageError": "errors",
+}
+
+__all__ = [  # noqa: F822, RUF022 - in the order in which a reader wants them
+    "run",
+    "map",
+    "open_run",
+    "Run",
+    "JobOutcome",
+    "task",
+    "Context",
+    "Job",
+    "Task",
+    "Bound",
+    "InputFile",
+    "Invalid",
+    "Metric",
+    "ShortName",
+    "QuotaLimit",
+    "Rate",
+    "Retry",
+    "read_yaml",
+    "source_digest",
+    "function_signature",
+    "BatchmillError",
+    "JobFailed",
+    "LedgerError",
+    "ManifestError",
+    "Permanent",
+    "PlanError",
+    "Problem",
+    "RetryLater",
+    "RunHeld",
+    "RunNotFound",
+    "Skip",
+    "TaskError",
+    "UsageError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that holds it (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module `batchmill` has no attribute `{name}`")
+    from importlib import import_module
+
+    module, _, attribute = home.partition(":")
+    value = getattr(import_module(f"batchmill.{module}"), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
