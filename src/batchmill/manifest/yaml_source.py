@@ -86,7 +86,15 @@ class Located:
         self, path: Location, code: str, message: str, *, key: bool = False, hint: str = "", note: str = ""
     ) -> Problem:
         """A Problem at the value (or, with `key`, the key) at `path`."""
-        return yaml_text.problem(self._line, self.source, self.locate(path, key=key), code, message, hint, note)
+        return self.problem_at(self.locate(path, key=key), code, message, hint=hint, note=note)
+
+    def problem_at(self, spot: Spot, code: str, message: str, *, hint: str = "", note: str = "") -> Problem:
+        """A Problem at a place in the text."""
+        return yaml_text.problem(self._line, self.source, spot, code, message, hint, note)
+
+    def shown_as(self, text: str) -> Located:
+        """The same values and places, with another text of the same columns for messages."""
+        return Located(self.value, text, self.source, self._marks)
 
     def _spot(self, node: int) -> Spot:
         if not self._marks:

@@ -79,14 +79,14 @@ class QuotaSection(_Section):
     concurrency: int | None = Field(None, ge=1, description="calls in flight")
 
 
-def _kind(value: Any) -> str:
-    return "<mapping>" if isinstance(value, dict | BaseModel) else "<plain>"
+def _form(value: Any) -> str:
+    return "<mapping>" if isinstance(value, dict | BaseModel) else "<list>" if isinstance(value, list) else "<plain>"
 
 
 # the tags tell pydantic which form was meant, so that it complains about that one only
-Concurrency = Annotated[
-    Annotated[Count, Tag("<plain>")] | Annotated[dict[str, Count], Tag("<mapping>")], Discriminator(_kind)
-]
+_FORM = Discriminator(_form)
+Concurrency = Annotated[Annotated[Count, Tag("<plain>")] | Annotated[dict[str, Count], Tag("<mapping>")], _FORM]
+Pattern = Annotated[Annotated[str, Tag("<plain>")] | Annotated[list[str], Tag("<list>")], _FORM]
 
 
 class LimitsSection(_Section):
@@ -119,7 +119,7 @@ class FilesSection(_Section):
     """Input files: one job a file (or, for tasks that look inside, one job a piece of it)."""
 
     directory: str | None = Field(None, description="folder to search, relative to the manifest")
-    pattern: str | list[str] = Field("*", description="glob (or several) of file names")
+    pattern: Pattern = Field("*", description="glob (or several) of file names")
     paths: list[str] = Field(default_factory=list, description="files named one by one")
     from_: str | None = Field(None, alias="from", description="a text file with one path a line")
     as_: str = Field("path", alias="as", description="the parameter that takes the path")
@@ -176,7 +176,7 @@ class RangeAxis(_Section):
         return float(Decimal(str(start)) + index * Decimal(str(step)))
 
 
-Axis = Annotated[Annotated[list[Any], Tag("<plain>")] | Annotated[RangeAxis, Tag("<mapping>")], Discriminator(_kind)]
+Axis = Annotated[Annotated[list[Any], Tag("<list>")] | Annotated[RangeAxis, Tag("<mapping>")], _FORM]
 
 
 class MatrixSection(_Section):
