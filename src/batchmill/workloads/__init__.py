@@ -1,1 +1,1 @@
-"""See DESIGN."""
+"""The workloads that come with Batchmill: plug-ins, each on the public root only."""

@@ -1,0 +1,119 @@
+"""Where models come from: the bundled ones by name, files by path, one of several in a file as `file.yaml#id`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from pathlib import Path
+
+from batchmill import Located, ManifestError, read_yaml
+from batchmill.workloads.identifiability.loading import load_model
+from batchmill.workloads.identifiability.model import Model
+
+_FOLDER = Path(__file__).parent / "models"
+
+
+@cache
+def bundled_names() -> tuple[str, ...]:
+    """The names of the models that come with the package, sorted."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+@cache
+def bundled_digest() -> str:
+    """A short digest of all bundled models: part of the task's version, so that an edit is never served stale."""
+    digest = hashlib.blake2b(digest_size=4)
+    for name in bundled_names():
+        digest.update(name.encode() + b"\0" + (_FOLDER / f"{name}.yaml").read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def is_file(reference: str) -> bool:
+    """Whether a reference names a file rather than a bundled model."""
+    return "#" in reference or "/" in reference or Path(reference).suffix in (".yaml", ".yml")
+
+
+def file_of(reference: str) -> str:
+    """The path in a reference to a file."""
+    return reference.partition("#")[0]
+
+
+def check_reference(reference: str) -> str:
+    """`reference`, unless it names nothing that could exist. Raises ValueError with the nearest bundled name."""
+    if is_file(reference) or reference in bundled_names():
+        return reference
+    folded = {name.lower(): name for name in bundled_names()}
+    near = difflib.get_close_matches(reference.lower(), folded, n=1)
+    hint = f"did you mean `{folded[near[0]]}`?" if near else f"known are {', '.join(bundled_names())}; or give a file"
+    raise ValueError(f"there is no bundled model `{reference[:80]}`; {hint}")
+
+
+def find_model(reference: str) -> Model:
+    """The model that a reference names. Raises ManifestError."""
+    check_reference(reference)
+    path, _, wanted = reference.partition("#")
+    if not is_file(reference):
+        path, wanted = str(_FOLDER / f"{reference}.yaml"), ""
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        raise ManifestError(f"cannot read `{path}`: {(error.strerror or str(error)).lower()}") from None
+    return _read_model(path, wanted, status.st_mtime_ns, status.st_size)
+
+
+def list_models(path: str) -> list[str]:
+    """References to all models in a file. Raises ManifestError when it is no file of models."""
+    document = read_yaml(path)
+    if "models" not in document.value if isinstance(document.value, dict) else True:
+        load_model(document, (), Path(path).stem)
+        return [path]
+    references = [f"{path}#{name}" for name, _ in _several(document)]
+    if not references:
+        raise ManifestError(f"`{path}` holds no models")
+    return references
+
+
+# a worker analyses many models of one file, and one model under many options
+@lru_cache(maxsize=256)
+def _read_model(path: str, wanted: str, _modified: int, _size: int) -> Model:
+    document = _read_document(path, _modified, _size)
+    stem = Path(path).stem
+    if not isinstance(document.value, dict) or "models" not in document.value:
+        model = load_model(document, (), stem)
+        if wanted and wanted not in (model.name, stem):
+            raise ManifestError(f"`{path}` holds the model `{model.name}`, not `{wanted}`")
+        return model
+    models = dict(_several(document))
+    if wanted in models:
+        return load_model(document, ("models", models[wanted]), wanted)
+    near = difflib.get_close_matches(wanted, models, n=1)
+    hint = f"did you mean `{path}#{near[0]}`?" if near else f"write `{path}#{next(iter(models), 'id')}`"
+    raise ManifestError(f"`{path}` holds {len(models)} models, none of them `{wanted}`", hint=hint)
+
+
+@lru_cache(maxsize=4)
+def _read_document(path: str, _modified: int, _size: int) -> Located:
+    return read_yaml(path)
+
+
+def _several(document: Located) -> Iterator[tuple[str, int]]:
+    """The name and index of each item under `models`. Raises ManifestError for one without a name, or a second one."""
+    seen: dict[str, int] = {}
+    models = document.value["models"]
+    if not isinstance(models, list):
+        raise _refusal(document, ("models",), "`models` must be a list")
+    for index, item in enumerate(models):
+        name = item.get("id") or item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str):
+            raise _refusal(document, ("models", index), "a model in a list needs an `id`")
+        if name in seen:
+            raise _refusal(document, ("models", index), f"there are two models `{name[:80]}`")
+        seen[name] = index
+        yield name, index
+
+
+def _refusal(document: Located, path: tuple[str | int, ...], message: str) -> ManifestError:
+    problem = document.problem(path, "model/list", message)
+    return ManifestError(f"{problem.source}:{problem.line}:{problem.column}: {message}", problems=(problem,))

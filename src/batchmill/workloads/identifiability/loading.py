@@ -1,0 +1,253 @@
+"""Model files: located YAML to `Model`, with everything that is wrong told at once, each with its line and column."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from batchmill import Located, ManifestError, Problem
+from batchmill.workloads.identifiability.expressions import Expression, ExpressionError, Number
+from batchmill.workloads.identifiability.model import Known, Model, Options
+from batchmill.workloads.identifiability.parser import Parsed, parse
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+Path = tuple[str | int, ...]
+
+
+def _formula(value: Any) -> Any:
+    return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Formula = Annotated[str, BeforeValidator(_formula)]
+KnownInitialConditions = dict[str, Formula] | list[str]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class OptionsSection(_Section):
+    """What a model file assumes unless a job says otherwise."""
+
+    nonzero_input_derivatives: int | None = Field(None, ge=0, le=1000)
+    known_initial_conditions: KnownInitialConditions | None = None
+
+
+class ExpectedSection(_Section):
+    """The verdict that `check` compares with. The last three fields are kept for readers; they are not compared."""
+
+    n_unknowns: int | None = None
+    rank: int | None = None
+    nullspace_dimension: int | None = None
+    locally_identifiable_parameters: list[str] | None = None
+    nonidentifiable_parameters: list[str] | None = None
+    observable_states: list[str] | None = None
+    unobservable_states: list[str] | None = None
+    identifiable_parameter_functions_count: int | None = None
+    published_parameter_functions: list[str] | None = None
+    example_identifiable_functions: list[str] | None = None
+
+
+class ModelSection(_Section):
+    """One model as it is written."""
+
+    id: str | None = None
+    name: str | None = None
+    source: str = ""
+    states: list[str] = Field(min_length=1)
+    parameters: list[str] = Field(default_factory=list)
+    inputs: list[str] = Field(default_factory=list)
+    unknown_inputs: list[str] = Field(default_factory=list)
+    odes: dict[str, Formula]
+    outputs: dict[str, Formula] = Field(min_length=1)
+    constants: dict[str, Formula] | list[str] = Field(default_factory=dict)
+    options: OptionsSection = Field(default_factory=OptionsSection)
+    expected: ExpectedSection = Field(default_factory=ExpectedSection)
+    verified_by: str = ""
+
+
+def load_model(document: Located, path: Path, default_name: str) -> Model:
+    """The model at `path` of a document. Raises ManifestError with every Problem in it."""
+    return _Loader(document, path).load(default_name)
+
+
+def known_values(given: Mapping[str, str] | Iterable[str] | None) -> Known | None:
+    """What `known_initial_conditions` says. Raises ExpressionError for a value that is no number."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return Known({state: exact_number(text) for state, text in given.items()}, generic=False)
+    return Known(dict.fromkeys(given), generic=True)
+
+
+def exact_number(text: str) -> Fraction:
+    """The number that an expression without names comes to. Raises ExpressionError."""
+    value = parse(text).expression
+    if not isinstance(value, Number):
+        raise ExpressionError(f"`{text[:80]}` is not a number", 0, length=len(text))
+    return value.value
+
+
+class _Loader:
+    def __init__(self, document: Located, path: Path) -> None:
+        self._document = document
+        self._path = path
+        self._problems: list[Problem] = []
+        self._used: set[str] = set()
+
+    def load(self, default_name: str) -> Model:
+        value = self._document.value
+        for step in self._path:
+            value = value[step]
+        try:
+            section = ModelSection.model_validate(value)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                self._refuse_field(detail["loc"], detail["type"], detail["msg"])
+            raise self._error() from None
+        model = self._model(section, default_name)
+        if self._problems:
+            raise self._error()
+        return model
+
+    def _error(self) -> ManifestError:
+        problems = tuple(sorted(dict.fromkeys(self._problems), key=lambda p: (p.line, p.column)))
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        place = f"{first.source}:{first.line}:{first.column}: "
+        return ManifestError(f"{place}{first.message}{more}", problems=problems, hint=first.hint or None)
+
+    def _refuse(self, path: Path, code: str, message: str, *, key: bool = False, hint: str = "") -> None:
+        problem = self._document.problem((*self._path, *path), f"model/{code}", message, key=key, hint=hint)
+        self._problems.append(problem)
+
+    def _refuse_field(self, path: Path, kind: str, message: str) -> None:
+        name = f"`{path[-1]}`" if path else "the model"
+        if kind == "extra_forbidden":
+            known = [*ModelSection.model_fields, *OptionsSection.model_fields, *ExpectedSection.model_fields]
+            self._refuse(path, "unknown-key", f"unknown key {name}", key=True, hint=_near(str(path[-1]), known))
+        elif kind == "missing":
+            self._refuse(path, "missing-key", f"{name} is missing", hint="every model has states, odes and outputs")
+        else:
+            field = f"`{path[0]}`" if path else "the model"
+            self._refuse(path, "wrong-value", f"{field}: {message[:1].lower()}{message[1:]}")
+
+    def _model(self, section: ModelSection, default_name: str) -> Model:
+        declared = self._declarations(section)
+        odes = {s: self._formula(("odes", s), f"the equation of `{s}`", t, declared) for s, t in section.odes.items()}
+        outputs = {
+            o: self._formula(("outputs", o), f"the output `{o}`", t, declared) for o, t in section.outputs.items()
+        }
+        self._check_odes(section)
+        self._check_unused(section)
+        return Model(
+            name=section.name or section.id or default_name,
+            states=tuple(section.states),
+            parameters=tuple(section.parameters),
+            inputs=tuple(section.inputs),
+            unknown_inputs=tuple(section.unknown_inputs),
+            odes=odes,
+            outputs=outputs,
+            constants=self._constants(section.constants),
+            options=self._options(section),
+            expected=section.expected.model_dump(exclude_none=True),
+            source=section.source,
+        )
+
+    def _declarations(self, section: ModelSection) -> dict[str, str]:
+        """Every declared name and its kind."""
+        declared: dict[str, str] = {}
+        for kind in ("states", "parameters", "inputs", "unknown_inputs", "constants"):
+            names = getattr(section, kind)
+            for index, name in enumerate(names):
+                path = (kind, index if isinstance(names, list) else name)
+                if not _NAME.fullmatch(name):
+                    hint = "letters, digits and `_`, not starting with a digit"
+                    self._refuse(path, "bad-name", f"{name[:60]!a} cannot be a name", key=True, hint=hint)
+                elif name in declared:
+                    self._refuse(path, "duplicate-symbol", f"`{name}` is already one of `{declared[name]}`", key=True)
+                declared.setdefault(name, kind)
+        return declared
+
+    def _formula(self, path: Path, what: str, text: str, declared: Mapping[str, str]) -> Expression:
+        parsed = self._parse(path, what, text)
+        self._used |= parsed.names.keys()
+        for name, offset in parsed.names.items():
+            if name not in declared:
+                hint = _near(name, declared) or "declare it, for example in `parameters`"
+                self._refuse_part(path, f"{what}: `{name}` is not declared", text, offset, len(name), hint)
+        return parsed.expression
+
+    def _parse(self, path: Path, what: str, text: str) -> Parsed:
+        try:
+            return parse(text)
+        except ExpressionError as error:
+            self._refuse_part(path, f"{what}: {error.message}", text, error.offset, error.length, error.hint)
+            return Parsed(Number(Fraction(0)), {})
+
+    def _refuse_part(self, path: Path, message: str, text: str, offset: int, length: int, hint: str) -> None:
+        """A problem inside a text: its column counts within the text where that stands unchanged in one line."""
+        problem = self._document.problem((*self._path, *path), "model/expression", message, hint=hint)
+        start = problem.column - 1
+        quote = problem.text[start : start + 1] in ("'", '"')
+        if problem.text[start + quote :].startswith(text[: offset + length]):
+            problem = replace(problem, column=problem.column + quote + offset, length=length)
+        self._problems.append(problem)
+
+    def _check_odes(self, section: ModelSection) -> None:
+        for index, state in enumerate(section.states):
+            if state not in section.odes:
+                self._refuse(("states", index), "missing-ode", f"the state `{state}` has no equation in `odes`")
+        for name in section.odes:
+            if name not in section.states:
+                hint = _near(name, section.states) or "add it to `states`"
+                self._refuse(("odes", name), "undeclared-state", f"`{name}` is not a state", key=True, hint=hint)
+
+    def _check_unused(self, section: ModelSection) -> None:
+        """A state may be used nowhere; anything else that is declared for nothing is likely a misspelt name."""
+        if self._problems:
+            return
+        for kind in ("parameters", "inputs", "unknown_inputs", "constants"):
+            names = getattr(section, kind)
+            for index, name in enumerate(names):
+                if name not in self._used:
+                    path = (kind, index if isinstance(names, list) else name)
+                    message = f"`{name}` is declared but used nowhere"
+                    self._refuse(path, "unused-symbol", message, key=True, hint="remove it, or use it")
+
+    def _constants(self, given: dict[str, str] | list[str]) -> dict[str, Fraction | None]:
+        if isinstance(given, list):
+            return dict.fromkeys(given)
+        return {name: self._number(("constants", name), text) for name, text in given.items()}
+
+    def _number(self, path: Path, text: str) -> Fraction:
+        try:
+            return exact_number(text)
+        except ExpressionError as error:
+            self._refuse_part(path, error.message, text, error.offset, error.length, "give a number such as `1/3`")
+            return Fraction(0)
+
+    def _options(self, section: ModelSection) -> Options:
+        given = section.options.known_initial_conditions
+        path = ("options", "known_initial_conditions")
+        for index, state in enumerate(given or ()):
+            if state not in section.states:
+                hint = _near(state, section.states)
+                at = (*path, index if isinstance(given, list) else state)
+                self._refuse(at, "undeclared-state", f"`{state}` is not a state", key=True, hint=hint)
+        if isinstance(given, dict):
+            known: Known | None = Known({s: self._number((*path, s), text) for s, text in given.items()}, False)
+        else:
+            known = known_values(given)
+        return Options(section.options.nonzero_input_derivatives, known)
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f"did you mean `{found[0]}`?" if found else ""

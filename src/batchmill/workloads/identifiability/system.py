@@ -1,0 +1,107 @@
+"""A model compiled for series arithmetic: one circuit of right-hand sides and outputs, and its Jacobian as nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from batchmill.workloads.identifiability.circuit import Circuit, NotRational, Op
+from batchmill.workloads.identifiability.expressions import Expression
+from batchmill.workloads.identifiability.model import Model, Unsupported
+
+MAX_DEGREE = 12  # beyond this `System.degree` is not told
+
+
+@dataclass(frozen=True)
+class System:
+    """`roots` are the right-hand sides, in the order of the states, then the outputs; rows below count them.
+
+    `jacobian` maps (row, state) and `forcing` (row, parameter) to partial derivatives that are not zero. `inputs` are
+    the inputs that change in time, `leaves` all symbols that do not (`parameters` are among them). `nodes` is what has
+    to be computed, in order. `degree` bounds the degree of the roots in the states.
+    """
+
+    circuit: Circuit
+    states: tuple[int, ...]
+    parameters: tuple[str, ...]
+    leaves: tuple[str, ...]
+    inputs: dict[str, int]
+    roots: tuple[int, ...]
+    jacobian: dict[tuple[int, int], int]
+    forcing: dict[tuple[int, int], int]
+    nodes: tuple[int, ...]
+    degree: int
+
+    def numbers(self) -> set[Fraction]:
+        """All exact numbers in it."""
+        return {self.circuit.nodes[i].arguments[0] for i in self.nodes if self.circuit.nodes[i].op is Op.NUMBER}
+
+
+def compile_system(model: Model, *, constant_inputs: bool) -> System:
+    """The system of a model. Raises Unsupported for what is not rational, or divides by zero."""
+    circuit = Circuit()
+    symbols = {name: circuit.leaf(name, static=False) for name in model.states}
+    symbols |= {name: circuit.leaf(name, static=constant_inputs) for name in model.inputs}
+    symbols |= {name: circuit.leaf(name, static=True) for name in model.parameters}
+    for name, value in model.constants.items():
+        symbols[name] = circuit.leaf(name, static=True) if value is None else circuit.number(value)
+    equations = [(f"the equation of `{name}`", model.odes[name]) for name in model.states]
+    equations += [(f"the output `{name}`", output) for name, output in model.outputs.items()]
+    roots = [_lower(circuit, what, expression, symbols) for what, expression in equations]
+    return _differentiate(model, circuit, symbols, roots)
+
+
+def _lower(circuit: Circuit, what: str, expression: Expression, symbols: dict[str, int]) -> int:
+    try:
+        return circuit.lower(expression, symbols)
+    except NotRational as error:
+        raise Unsupported(f"{what} is not rational: {error.message} (character {error.offset + 1})") from None
+    except ZeroDivisionError:
+        raise Unsupported(f"{what} divides by zero") from None
+
+
+def _differentiate(model: Model, circuit: Circuit, symbols: dict[str, int], roots: list[int]) -> System:
+    states = {symbols[name]: i for i, name in enumerate(model.states)}
+    parameters = {symbols[name]: i for i, name in enumerate(model.parameters)}
+    jacobian, forcing = {}, {}
+    for row, root in enumerate(roots):
+        for leaf, partial in circuit.gradient(root).items():
+            if leaf in states:
+                jacobian[row, states[leaf]] = partial
+            elif leaf in parameters:
+                forcing[row, parameters[leaf]] = partial
+    wanted = [*states, *roots, *jacobian.values(), *forcing.values()]
+    nodes = circuit.reachable(wanted)
+    used = set(nodes)
+    free = [*model.parameters, *model.inputs, *(name for name, value in model.constants.items() if value is None)]
+    return System(
+        circuit=circuit,
+        states=tuple(states),
+        parameters=model.parameters,
+        leaves=tuple(name for name in free if circuit.nodes[symbols[name]].static),
+        inputs={name: symbols[name] for name in model.inputs if _changes(circuit, symbols[name], used)},
+        roots=tuple(roots),
+        jacobian=jacobian,
+        forcing=forcing,
+        nodes=tuple(nodes),
+        degree=_degree(circuit, roots),
+    )
+
+
+def _changes(circuit: Circuit, leaf: int, used: set[int]) -> bool:
+    return leaf in used and not circuit.nodes[leaf].static
+
+
+def _degree(circuit: Circuit, roots: list[int]) -> int:
+    degrees: dict[int, int] = {}
+    for index in circuit.reachable(roots):
+        node = circuit.nodes[index]
+        if node.static:
+            degrees[index] = 0
+        elif node.op is Op.LEAF:
+            degrees[index] = 1
+        elif node.op is Op.MUL:
+            degrees[index] = min(sum(degrees[i] for i in node.arguments), MAX_DEGREE)
+        else:
+            degrees[index] = max(degrees[i] for i in node.arguments)
+    return max(degrees[root] for root in roots)

@@ -1,0 +1,244 @@
+"""Power series modulo a prime: Taylor coefficients of a model's states and outputs, and of their sensitivities.
+
+States are computed order by order from x' = f; the sensitivities S = dx/d(x0, p) from S' = (df/dx) S + df/dp, all at
+one random point of the prime field (A. Sedoglavic, "A probabilistic algorithm to test local algebraic observability in
+polynomial time", J. Symb. Comput. 33 (2002) 735-755). What the coefficients mean is decided in `analysis`.
+
+The scalar series are lists of Python integers: they are short, and `sum(map(mul, ...))` needs no care for overflow.
+The sensitivities, a matrix an order, go through BLAS: each residue of 31 bits is held as three float64 pieces of 11
+bits, so that a product has at most 42 bits and 2,048 of them add up exactly below 2**53.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import mul
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from batchmill.workloads.identifiability.circuit import Circuit, Op
+from batchmill.workloads.identifiability.system import System
+
+MAX_ORDERS = 2048
+_PIECE_BITS = 11
+_PIECE_MASK = (1 << _PIECE_BITS) - 1
+
+Residues = npt.NDArray[np.int64]
+
+
+class VanishingDenominator(ArithmeticError):
+    """A denominator is zero at this point."""
+
+
+def static_values(circuit: Circuit, nodes: Iterable[int], point: Mapping[str, int], prime: int) -> dict[int, int]:
+    """The residue of each static node among `nodes` (in topological order). Raises VanishingDenominator."""
+    values: dict[int, int] = {}
+    for index in nodes:
+        node = circuit.nodes[index]
+        if not node.static:
+            continue
+        arguments = node.arguments
+        if node.op is Op.NUMBER:
+            value = arguments[0].numerator * pow(arguments[0].denominator, -1, prime)
+        elif node.op is Op.LEAF:
+            value = point[arguments[0]]
+        elif node.op is Op.ADD:
+            value = sum(values[i] for i in arguments)
+        elif node.op is Op.MUL:
+            value = values[arguments[0]] * values[arguments[1]]
+        else:
+            value = _inverse(values[arguments[0]], prime)
+        values[index] = value % prime
+    return values
+
+
+def _inverse(value: int, prime: int) -> int:
+    if value % prime == 0:
+        raise VanishingDenominator
+    return pow(value, -1, prime)
+
+
+class SeriesProgram:
+    """Computes the coefficients of all nodes that change in time, one order after the other.
+
+    `series` maps a node to its coefficients so far. Leaves are fed from outside: before `step(k)`, each must hold
+    its coefficients up to order k, and no more.
+    """
+
+    def __init__(self, circuit: Circuit, nodes: Iterable[int], values: Mapping[int, int], prime: int) -> None:
+        self.series: dict[int, list[int]] = {}
+        self._prime = prime
+        self._program: list[Callable[[int], None]] = []
+        for index in nodes:
+            node = circuit.nodes[index]
+            if node.static:
+                continue
+            out = self.series[index] = []
+            if node.op is Op.ADD:
+                self._add(out, node.arguments, values)
+            elif node.op is Op.MUL and node.arguments[0] in values:
+                self._scale(out, values[node.arguments[0]], self.series[node.arguments[1]])
+            elif node.op is Op.MUL:
+                self._multiply(out, self.series[node.arguments[0]], self.series[node.arguments[1]])
+            elif node.op is Op.INV:
+                self._invert(out, self.series[node.arguments[0]])
+
+    def step(self, order: int) -> None:
+        """Append the coefficient of this order to every node. Raises VanishingDenominator at order 0."""
+        for operation in self._program:
+            operation(order)
+
+    def _add(self, out: list[int], arguments: Sequence[int], values: Mapping[int, int]) -> None:
+        prime = self._prime
+        constant = sum(values[i] for i in arguments if i in values)
+        terms = [self.series[i] for i in arguments if i not in values]
+
+        def operation(order: int) -> None:
+            out.append((sum([term[order] for term in terms]) + (0 if order else constant)) % prime)
+
+        self._program.append(operation)
+
+    def _scale(self, out: list[int], factor: int, series: list[int]) -> None:
+        prime = self._prime
+        self._program.append(lambda order: out.append(factor * series[order] % prime))
+
+    def _multiply(self, out: list[int], a: list[int], b: list[int]) -> None:
+        prime = self._prime
+        # both hold order + 1 coefficients at this moment, so the reversed one is aligned for the Cauchy product
+        self._program.append(lambda order: out.append(sum(map(mul, a, reversed(b))) % prime))
+
+    def _invert(self, out: list[int], series: list[int]) -> None:
+        prime = self._prime
+        scale: list[int] = []
+
+        def operation(order: int) -> None:
+            if order == 0:
+                out.append(_inverse(series[0], prime))
+                scale.append(prime - out[0])
+            else:
+                out.append(scale[0] * sum(map(mul, series[1:], reversed(out))) % prime)
+
+        self._program.append(operation)
+
+
+class Convolution:
+    """The product of a sparse matrix of series J with a matrix of series S, order by order, modulo a prime.
+
+    J has the given entries, (row, column) -> coefficients; S has `width` columns. The entries of each column of J are
+    packed into a dense block, so that one batched matrix product serves an order.
+    """
+
+    def __init__(
+        self, entries: Mapping[tuple[int, int], list[int]], shape: tuple[int, int], width: int, orders: int, prime: int
+    ) -> None:
+        rows, columns = shape
+        self._prime, self._width, self._orders = prime, width, orders
+        slots = _slots(entries, columns)
+        depth = max((slot for _, slot in slots.values()), default=0) + 1
+        self._series = list(entries.values())
+        self._columns, self._slots = np.array(list(slots.values()), dtype=np.intp).reshape(-1, 2).T
+        self._sources = _sources(slots, rows, columns * depth, depth)
+        self._jacobian = np.zeros((columns, depth, orders))  # latest order first: aligned for the Cauchy product
+        self._pieces = np.zeros((columns, orders, 3 * width))
+
+    def step(self, order: int, matrix: Residues) -> Residues:
+        """The coefficient of J S of this order (rows x width), given that of S (columns of J x width)."""
+        pieces = self._pieces[:, order].reshape(-1, 3, self._width)
+        for piece in range(3):
+            pieces[:, piece] = (matrix >> (_PIECE_BITS * piece)) & _PIECE_MASK
+        first = self._orders - 1 - order
+        self._jacobian[self._columns, self._slots, first] = [series[order] for series in self._series]
+        products = self._jacobian[:, :, first:] @ self._pieces[:, : order + 1]
+        return self._gather(products.astype(np.int64).reshape(-1, 3, self._width))
+
+    def _gather(self, products: Residues) -> Residues:
+        folded = products[:, 2] % self._prime
+        folded = ((folded << _PIECE_BITS) + products[:, 1]) % self._prime
+        folded = ((folded << _PIECE_BITS) + products[:, 0]) % self._prime
+        padded = np.concatenate((folded, np.zeros((1, self._width), dtype=np.int64)))
+        return np.asarray(padded[self._sources].sum(axis=1))
+
+
+def _slots(entries: Iterable[tuple[int, int]], columns: int) -> dict[tuple[int, int], tuple[int, int]]:
+    """Where each entry lies in the packed blocks: (row, column) -> (column, place in the column)."""
+    filled = [0] * columns
+    slots = {}
+    for row, column in entries:
+        slots[row, column] = (column, filled[column])
+        filled[column] += 1
+    return slots
+
+
+def _sources(slots: Mapping[tuple[int, int], tuple[int, int]], rows: int, empty: int, depth: int) -> npt.NDArray[Any]:
+    """For each row the flat places of its entries, filled up with `empty`, the place of a row of zeros."""
+    places: list[list[int]] = [[] for _ in range(rows)]
+    for (row, _), (column, slot) in slots.items():
+        places[row].append(column * depth + slot)
+    most = max(map(len, places), default=0)
+    return np.array([p + [empty] * (most - len(p)) for p in places], dtype=np.intp).reshape(rows, most)
+
+
+class Point(NamedTuple):
+    """Where a system is looked at: residues of its static leaves, of its states at time 0, coefficients of inputs."""
+
+    leaves: Mapping[str, int]
+    states: Sequence[int]
+    inputs: Mapping[str, list[int]]
+
+
+def output_sensitivities(
+    system: System, point: Point, unknown_states: Sequence[int], orders: int, prime: int
+) -> Iterator[Residues]:
+    """For each order up to `orders` the Taylor coefficients of d(outputs)/d(unknowns), outputs x unknowns.
+
+    Unknowns are the initial values of `unknown_states` (indexes), then the parameters.
+    Raises VanishingDenominator.
+    """
+    size, width = len(system.states), len(unknown_states) + len(system.parameters)
+    flow = _Flow(system, point, orders, prime)
+    jacobian = {at: flow.coefficients(node) for at, node in system.jacobian.items()}
+    convolution = Convolution(jacobian, (len(system.roots), size), width, orders, prime)
+    forcing = [flow.coefficients(node) for node in system.forcing.values()]
+    at = np.array(list(system.forcing), dtype=np.intp).reshape(-1, 2).T
+    at_row, at_column = at[0], at[1] + len(unknown_states)
+    sensitivities = np.zeros((size, width), dtype=np.int64)
+    sensitivities[list(unknown_states), range(len(unknown_states))] = 1
+    for order in range(orders):
+        inverse = flow.step(order)
+        rows = convolution.step(order, sensitivities)
+        rows[at_row, at_column] += [series[order] for series in forcing]
+        rows %= prime
+        yield rows[size:]
+        sensitivities = rows[:size] * inverse % prime
+
+
+class _Flow:
+    """The coefficients of all nodes of a system along the solution that starts at a point."""
+
+    def __init__(self, system: System, point: Point, orders: int, prime: int) -> None:
+        self._prime, self._orders = prime, orders
+        self._values = static_values(system.circuit, system.nodes, point.leaves, prime)
+        self._program = SeriesProgram(system.circuit, system.nodes, self._values, prime)
+        self._states = [self._program.series[leaf] for leaf in system.states]
+        for series, value in zip(self._states, point.states, strict=True):
+            series.append(value)
+        self._inputs = [(self._program.series[leaf], point.inputs[name]) for name, leaf in system.inputs.items()]
+        self._slopes = [self.coefficients(root) for root in system.roots[: len(system.states)]]
+
+    def coefficients(self, node: int) -> list[int]:
+        """The list that holds, after `step(k)`, the coefficients of a node up to order k."""
+        if node in self._values:
+            return [self._values[node]] + [0] * (self._orders - 1)
+        return self._program.series[node]
+
+    def step(self, order: int) -> int:
+        """Compute this order, and the states of the next one. Returns 1 / (order + 1)."""
+        for series, coefficients in self._inputs:
+            series.append(coefficients[order])
+        self._program.step(order)
+        inverse = pow(order + 1, -1, self._prime)
+        for series, slope in zip(self._states, self._slopes, strict=True):
+            series.append(slope[order] * inverse % self._prime)
+        return inverse
