@@ -42,7 +42,7 @@ def _limits(limits: LimitsSection) -> list[tuple[str, str]]:
         ("workers", str(limits.workers) if limits.workers else f"{cores} (usable cores)"),
         ("concurrency", _concurrency(limits.concurrency)),
         ("timeout", _seconds(limits.timeout, "none, or the task's own")),
-        ("memory", _bytes(limits.memory, "not limited") + " per attempt"),
+        ("memory", _bytes(limits.memory, "not limited", " per attempt")),
         ("total_memory", _bytes(limits.total_memory, "80% of the machine or cgroup")),
         ("budget", "not limited" if limits.budget is None else money_text(limits.budget)),
         ("max_failures", _given(limits.max_failures, "not limited")),
@@ -83,8 +83,8 @@ def _seconds(value: float | None, default: str) -> str:
     return default if value is None else duration_text(value)
 
 
-def _bytes(value: int | None, default: str) -> str:
-    return default if value is None else size_text(value)
+def _bytes(value: int | None, default: str, per: str = "") -> str:
+    return default if value is None else size_text(value) + per
 
 
 def _given(value: int | Failures | Rate | None, default: str) -> str:

@@ -29,7 +29,11 @@ def _schema() -> Schema:
 
 
 def json_schema() -> Schema:
-    """The JSON Schema of a manifest. Units (`300s`, `2GB`) and names are checked further by the parser alone."""
+    """The JSON Schema of a manifest.
+
+    It accepts every manifest that the parser accepts, and rejects what the parser finds wrong in structure. The
+    texts of units (`300s`, `2GB`), and what `checks` finds, are the parser's alone; a schema also takes `2.0` for 2.
+    """
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Batchmill manifest"}
     body = {key: value for key, value in _schema().items() if key != "title"}
     return head | body

@@ -40,7 +40,10 @@ def _finding(detail: ErrorDetails, values: dict[str, Any]) -> Finding:
         case "missing":
             return _missing(location)
         case "value_error":
-            return Finding(location, "manifest/value", _own_words(detail, location))
+            words = str(detail.get("ctx", {}).get("error", ""))
+            return Finding(location, "manifest/unit", f"`{shown(label(location))}`: {words}")
+        case "no_source":
+            return Finding(location, "manifest/no-source", detail["msg"], "add one of them", key=True)
     return _wrong(location, value)
 
 
@@ -86,11 +89,6 @@ def _missing(location: Location) -> Finding:
     owner, key = label(location[:-1]) or "the manifest", location[-1]
     hint = f"add `{key}:`, {words}" if (words := schema.words(schema.at(location))) else ""
     return Finding(location, "manifest/missing-key", f"`{owner}` needs `{key}`", hint, key=True)
-
-
-def _own_words(detail: ErrorDetails, location: Location) -> str:
-    text = str(detail.get("ctx", {}).get("error", ""))
-    return text if text.startswith("a file set") else f"`{label(location)}`: {text}"
 
 
 def _wrong(location: Location, value: object) -> Finding:

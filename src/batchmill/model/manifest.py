@@ -21,6 +21,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from batchmill.model import units
 from batchmill.model.limits import Failures, Rate
@@ -115,8 +116,16 @@ class LimitsSection(_Section):
     )
 
 
+def _need_a_source(schema: dict[str, Any]) -> None:
+    text, texts = {"type": "string"}, {"minItems": 1}
+    sources = (("directory", text), ("paths", texts), ("from", text))
+    schema["anyOf"] = [{"required": [key], "properties": {key: shape}} for key, shape in sources]
+
+
 class FilesSection(_Section):
     """Input files: one job a file (or, for tasks that look inside, one job a piece of it)."""
+
+    model_config = ConfigDict(json_schema_extra=_need_a_source)
 
     directory: str | None = Field(None, description="folder to search, relative to the manifest")
     pattern: Pattern = Field("*", description="glob (or several) of file names")
@@ -134,7 +143,7 @@ class FilesSection(_Section):
     @model_validator(mode="after")
     def _some_source(self) -> FilesSection:
         if self.directory is None and not self.paths and self.from_ is None:
-            raise ValueError("a file set needs `directory`, `paths` or `from`")
+            raise PydanticCustomError("no_source", "a file set needs `directory`, `paths` or `from`")
         return self
 
 
