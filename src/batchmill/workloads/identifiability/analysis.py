@@ -28,6 +28,7 @@ from batchmill.workloads.identifiability.taylor import (
 PRIMES = (2147483647, 2147483629, 2147483587, 2147483579, 2147483563, 2147483549, 2147483543, 2147483497)
 """The largest below 2**31."""
 
+MAX_UNKNOWNS = 1000  # states and parameters
 _DRAWS = 3  # of a point where no denominator vanishes; a random one vanishes with probability 1e-9
 
 
@@ -44,6 +45,8 @@ def analyse(model: Model, seed: int = 0) -> Verdict:
     """The verdict on a model under its options. Raises Unsupported for models outside the method's scope."""
     if model.unknown_inputs:
         raise Unsupported(f"`{model.unknown_inputs[0]}` is an unknown input, which this version cannot analyse")
+    if len(model.states) + len(model.parameters) > MAX_UNKNOWNS:
+        raise Unsupported(f"there are more than {MAX_UNKNOWNS:,} states and parameters")
     system = compile_system(model, constant_inputs=model.options.nonzero_input_derivatives == 0)
     generic = _agree(_Experiment(model, system, seed))
     if not model.options.known or model.options.known.generic:

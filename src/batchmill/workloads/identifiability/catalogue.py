@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 
-from batchmill import Located, ManifestError, read_yaml
-from batchmill.workloads.identifiability.loading import load_model
+from batchmill import ManifestError, read_yaml
+from batchmill.workloads.identifiability.loading import Document, load_model
 from batchmill.workloads.identifiability.model import Model
 
 _FOLDER = Path(__file__).parent / "models"
@@ -66,7 +66,7 @@ def find_model(reference: str) -> Model:
 def list_models(path: str) -> list[str]:
     """References to all models in a file. Raises ManifestError when it is no file of models."""
     document = read_yaml(path)
-    if "models" not in document.value if isinstance(document.value, dict) else True:
+    if not _holds_several(document):
         load_model(document, (), Path(path).stem)
         return [path]
     references = [f"{path}#{name}" for name, _ in _several(document)]
@@ -80,7 +80,7 @@ def list_models(path: str) -> list[str]:
 def _read_model(path: str, wanted: str, _modified: int, _size: int) -> Model:
     document = _read_document(path, _modified, _size)
     stem = Path(path).stem
-    if not isinstance(document.value, dict) or "models" not in document.value:
+    if not _holds_several(document):
         model = load_model(document, (), stem)
         if wanted and wanted not in (model.name, stem):
             raise ManifestError(f"`{path}` holds the model `{model.name}`, not `{wanted}`")
@@ -94,11 +94,15 @@ def _read_model(path: str, wanted: str, _modified: int, _size: int) -> Model:
 
 
 @lru_cache(maxsize=4)
-def _read_document(path: str, _modified: int, _size: int) -> Located:
+def _read_document(path: str, _modified: int, _size: int) -> Document:
     return read_yaml(path)
 
 
-def _several(document: Located) -> Iterator[tuple[str, int]]:
+def _holds_several(document: Document) -> bool:
+    return isinstance(document.value, dict) and "models" in document.value
+
+
+def _several(document: Document) -> Iterator[tuple[str, int]]:
     """The name and index of each item under `models`. Raises ManifestError for one without a name, or a second one."""
     seen: dict[str, int] = {}
     models = document.value["models"]
@@ -114,6 +118,6 @@ def _several(document: Located) -> Iterator[tuple[str, int]]:
         yield name, index
 
 
-def _refusal(document: Located, path: tuple[str | int, ...], message: str) -> ManifestError:
+def _refusal(document: Document, path: tuple[str | int, ...], message: str) -> ManifestError:
     problem = document.problem(path, "model/list", message)
     return ManifestError(f"{problem.source}:{problem.line}:{problem.column}: {message}", problems=(problem,))

@@ -7,17 +7,29 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from batchmill import Located, ManifestError, Problem
+from batchmill import ManifestError, Problem
 from batchmill.workloads.identifiability.expressions import Expression, ExpressionError, Number
 from batchmill.workloads.identifiability.model import Known, Model, Options
 from batchmill.workloads.identifiability.parser import Parsed, parse
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_TOLD = 5  # problems in the message itself; `problems` holds them all
 Path = tuple[str | int, ...]
+
+
+class Document(Protocol):
+    """Plain data that knows where it stands in its text: what `batchmill.read_yaml` returns."""
+
+    value: Any
+
+    def problem(
+        self, path: Path, code: str, message: str, *, key: bool = False, hint: str = "", note: str = ""
+    ) -> Problem:
+        """A Problem at the value (or, with `key`, the key) that `path` leads to."""
 
 
 def _formula(value: Any) -> Any:
@@ -72,7 +84,7 @@ class ModelSection(_Section):
     verified_by: str = ""
 
 
-def load_model(document: Located, path: Path, default_name: str) -> Model:
+def load_model(document: Document, path: Path, default_name: str) -> Model:
     """The model at `path` of a document. Raises ManifestError with every Problem in it."""
     return _Loader(document, path).load(default_name)
 
@@ -95,7 +107,7 @@ def exact_number(text: str) -> Fraction:
 
 
 class _Loader:
-    def __init__(self, document: Located, path: Path) -> None:
+    def __init__(self, document: Document, path: Path) -> None:
         self._document = document
         self._path = path
         self._problems: list[Problem] = []
@@ -118,10 +130,12 @@ class _Loader:
 
     def _error(self) -> ManifestError:
         problems = tuple(sorted(dict.fromkeys(self._problems), key=lambda p: (p.line, p.column)))
+        told = "; ".join(f"{p.line}:{p.column}: {p.message}" for p in problems[:_TOLD])
+        more = f"; and {len(problems) - _TOLD} more" if len(problems) > _TOLD else ""
         first = problems[0]
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        place = f"{first.source}:{first.line}:{first.column}: "
-        return ManifestError(f"{place}{first.message}{more}", problems=problems, hint=first.hint or None)
+        return ManifestError(
+            f"{first.source}:{told}{more}", problems=problems, hint=first.hint or None, code=first.code
+        )
 
     def _refuse(self, path: Path, code: str, message: str, *, key: bool = False, hint: str = "") -> None:
         problem = self._document.problem((*self._path, *path), f"model/{code}", message, key=key, hint=hint)

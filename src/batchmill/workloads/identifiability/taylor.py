@@ -22,6 +22,7 @@ from batchmill.workloads.identifiability.circuit import Circuit, Op
 from batchmill.workloads.identifiability.system import System
 
 MAX_ORDERS = 2048
+_FIRST_ROOM = 16  # orders
 _PIECE_BITS = 11
 _PIECE_MASK = (1 << _PIECE_BITS) - 1
 
@@ -131,27 +132,35 @@ class Convolution:
     """
 
     def __init__(
-        self, entries: Mapping[tuple[int, int], list[int]], shape: tuple[int, int], width: int, orders: int, prime: int
+        self, entries: Mapping[tuple[int, int], list[int]], shape: tuple[int, int], width: int, prime: int
     ) -> None:
         rows, columns = shape
-        self._prime, self._width, self._orders = prime, width, orders
+        self._prime, self._width, self._room = prime, width, _FIRST_ROOM
         slots = _slots(entries, columns)
         depth = max((slot for _, slot in slots.values()), default=0) + 1
         self._series = list(entries.values())
         self._columns, self._slots = np.array(list(slots.values()), dtype=np.intp).reshape(-1, 2).T
         self._sources = _sources(slots, rows, columns * depth, depth)
-        self._jacobian = np.zeros((columns, depth, orders))  # latest order first: aligned for the Cauchy product
-        self._pieces = np.zeros((columns, orders, 3 * width))
+        self._jacobian = np.zeros((columns, depth, self._room))  # latest order first: aligned for the Cauchy product
+        self._pieces = np.zeros((columns, self._room, 3 * width))
 
     def step(self, order: int, matrix: Residues) -> Residues:
         """The coefficient of J S of this order (rows x width), given that of S (columns of J x width)."""
+        if order == self._room:
+            self._double()
         pieces = self._pieces[:, order].reshape(-1, 3, self._width)
         for piece in range(3):
             pieces[:, piece] = (matrix >> (_PIECE_BITS * piece)) & _PIECE_MASK
-        first = self._orders - 1 - order
+        first = self._room - 1 - order
         self._jacobian[self._columns, self._slots, first] = [series[order] for series in self._series]
         products = self._jacobian[:, :, first:] @ self._pieces[:, : order + 1]
         return self._gather(products.astype(np.int64).reshape(-1, 3, self._width))
+
+    def _double(self) -> None:
+        # by halves empty: all orders that an analysis may need at worst would be gigabytes for large models
+        self._jacobian = np.concatenate((np.zeros_like(self._jacobian), self._jacobian), axis=2)
+        self._pieces = np.concatenate((self._pieces, np.zeros_like(self._pieces)), axis=1)
+        self._room *= 2
 
     def _gather(self, products: Residues) -> Residues:
         folded = products[:, 2] % self._prime
@@ -197,9 +206,9 @@ def output_sensitivities(
     Raises VanishingDenominator.
     """
     size, width = len(system.states), len(unknown_states) + len(system.parameters)
-    flow = _Flow(system, point, orders, prime)
+    flow = _Flow(system, point, prime)
     jacobian = {at: flow.coefficients(node) for at, node in system.jacobian.items()}
-    convolution = Convolution(jacobian, (len(system.roots), size), width, orders, prime)
+    convolution = Convolution(jacobian, (len(system.roots), size), width, prime)
     forcing = [flow.coefficients(node) for node in system.forcing.values()]
     at = np.array(list(system.forcing), dtype=np.intp).reshape(-1, 2).T
     at_row, at_column = at[0], at[1] + len(unknown_states)
@@ -217,24 +226,28 @@ def output_sensitivities(
 class _Flow:
     """The coefficients of all nodes of a system along the solution that starts at a point."""
 
-    def __init__(self, system: System, point: Point, orders: int, prime: int) -> None:
-        self._prime, self._orders = prime, orders
+    def __init__(self, system: System, point: Point, prime: int) -> None:
+        self._prime = prime
         self._values = static_values(system.circuit, system.nodes, point.leaves, prime)
         self._program = SeriesProgram(system.circuit, system.nodes, self._values, prime)
         self._states = [self._program.series[leaf] for leaf in system.states]
         for series, value in zip(self._states, point.states, strict=True):
             series.append(value)
         self._inputs = [(self._program.series[leaf], point.inputs[name]) for name, leaf in system.inputs.items()]
+        self._constants: dict[int, list[int]] = {}
         self._slopes = [self.coefficients(root) for root in system.roots[: len(system.states)]]
 
     def coefficients(self, node: int) -> list[int]:
         """The list that holds, after `step(k)`, the coefficients of a node up to order k."""
         if node in self._values:
-            return [self._values[node]] + [0] * (self._orders - 1)
+            return self._constants.setdefault(node, [self._values[node]])
         return self._program.series[node]
 
     def step(self, order: int) -> int:
         """Compute this order, and the states of the next one. Returns 1 / (order + 1)."""
+        if order:
+            for constant in self._constants.values():
+                constant.append(0)
         for series, coefficients in self._inputs:
             series.append(coefficients[order])
         self._program.step(order)
