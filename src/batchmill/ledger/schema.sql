@@ -70,7 +70,10 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_ready ON jobs (lane, priority DESC, number) WHERE state = 'pending' AND due IS NULL;
 CREATE INDEX jobs_due ON jobs (due) WHERE state = 'pending' AND due IS NOT NULL;
-CREATE INDEX jobs_key ON jobs (key) WHERE key IS NOT NULL;
+-- the beginning of a key is enough to find it, and keeps a tree of random texts small while a long plan is written
+CREATE INDEX jobs_key ON jobs (substr(key, 1, 8)) WHERE key IS NOT NULL;
+CREATE INDEX jobs_group ON jobs (grp, lane, priority DESC, number)
+  WHERE state = 'pending' AND due IS NULL AND grp IS NOT NULL;
 CREATE INDEX jobs_failed ON jobs (state, kind) WHERE state NOT IN ('pending', 'succeeded');
 
 CREATE TABLE attempts (                -- one row an attempt, written when it ends
@@ -150,9 +153,23 @@ CREATE TABLE slots (                   -- what each worker slot holds now
   since REAL NOT NULL
 );
 
-CREATE TABLE counts (                  -- kept by the writer in the same transaction: reports need no scan
+CREATE TABLE counts (                  -- kept in the same transaction: reports need no scan
   grp TEXT NOT NULL,                   -- '' for jobs without a group
-  state TEXT NOT NULL,                 -- a job state, `cached`, `retried`
+  state TEXT NOT NULL,                 -- a job state, `cached`, or `retried`: jobs that were tried more than once
   n INTEGER NOT NULL,
   PRIMARY KEY (grp, state)
 ) WITHOUT ROWID;
+
+-- Planning counts what it inserts and makes all rows of a group; whatever changes a job afterwards, these follow.
+CREATE TRIGGER jobs_counted AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
+  UPDATE counts SET n = n + (state = new.state) - (state = old.state)
+   WHERE grp = coalesce(new.grp, '') AND state IN (old.state, new.state);
+END;
+CREATE TRIGGER jobs_cached AFTER UPDATE OF cached ON jobs WHEN old.cached <> new.cached BEGIN
+  UPDATE counts SET n = n + new.cached - old.cached WHERE grp = coalesce(new.grp, '') AND state = 'cached';
+END;
+CREATE TRIGGER jobs_retried AFTER UPDATE OF total_attempts ON jobs
+  WHEN (old.total_attempts > 1) <> (new.total_attempts > 1) BEGIN
+  UPDATE counts SET n = n + (new.total_attempts > 1) - (old.total_attempts > 1)
+   WHERE grp = coalesce(new.grp, '') AND state = 'retried';
+END;

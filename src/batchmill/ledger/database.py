@@ -1,0 +1,66 @@
+"""How ledgers are opened: the settings of the one writing connection and of the many reading ones."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from batchmill.errors import LedgerError
+
+Durability = Literal["power", "process"]
+
+_CHECKPOINT_PAGES = 4000  # 16 MB: every checkpoint writes a page once, however often it changed since the last
+_CACHE_KIB = 16_000
+_BUSY_MS = 5_000
+
+
+def connect_writer(ledger: Path, durability: Durability = "power") -> sqlite3.Connection:
+    """The writing connection of a ledger that exists; transactions are begun and ended by hand.
+
+    The caller holds the lease. The connection may be handed to another thread, to one at a time.
+    """
+    uri = f"file:{quote(str(ledger))}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    synchronous = "FULL" if durability == "power" else "NORMAL"
+    connection.executescript(
+        f"PRAGMA busy_timeout = {_BUSY_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous};"
+        f"PRAGMA cache_size = -{_CACHE_KIB}; PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES};"
+        f"PRAGMA journal_size_limit = {4096 * _CHECKPOINT_PAGES}; PRAGMA temp_store = MEMORY"
+    )
+    return connection
+
+
+def connect_reader(ledger: Path) -> sqlite3.Connection:
+    """A connection that can only read and never checkpoints."""
+    uri = f"file:{quote(str(ledger))}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection.executescript(f"PRAGMA busy_timeout = {_BUSY_MS}; PRAGMA query_only = 1; PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """One writing transaction: committed at the end of the block, rolled back by any exception."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def ledger_errors(ledger: Path) -> Iterator[None]:
+    """Turns what SQLite raises into a LedgerError that names the ledger."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LedgerError(
+            f"the ledger `{ledger}` cannot be used: {error}", hint="`batchmill verify` says what is damaged"
+        ) from error
