@@ -6,14 +6,14 @@ What needs the disk (do the files exist, what is in the table) is not checked he
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from importlib import metadata
 from typing import Any
 
+from batchmill import plugins
 from batchmill.manifest import template
 from batchmill.manifest.findings import Finding, did_you_mean, listed
 from batchmill.manifest.yaml_source import Location
 from batchmill.manifest.yaml_text import shown
-from batchmill.model.manifest import RangeAxis
+from batchmill.model.manifest import NO_SOURCE, RangeAxis
 from batchmill.model.states import FailureKind
 
 Values = dict[str, Any]
@@ -27,11 +27,12 @@ _TRIED_VALUES = 1000  # so many values of an axis are tried against a format
 def find(values: Values, *, known: Collection[str] = (), foreign: bool = False) -> list[Finding]:
     """All that is wrong beyond the structure. `known` are task names besides the installed ones; the task of a
     foreign format need not be installed before the run."""
-    tasks = sorted({*_installed(), *known})
+    tasks = sorted({*plugins.task_names(), *known})
     findings = [
         *(() if foreign else _unknown_tasks(values, tasks)),
         *_missing_task(values, tasks),
         *_missing_jobs(values),
+        *_missing_files(values),
         *_duplicate_names(values),
         *_axes(values),
         *_combinations(values),
@@ -40,10 +41,6 @@ def find(values: Values, *, known: Collection[str] = (), foreign: bool = False) 
         *_retried(values),
     ]
     return list(dict.fromkeys(findings))
-
-
-def _installed() -> list[str]:
-    return [entry.name for entry in metadata.entry_points(group="batchmill.tasks")]
 
 
 def _mapping(values: Values, *path: str) -> Values:
@@ -91,6 +88,13 @@ def _missing_jobs(values: Values) -> Iterator[Finding]:
     given = next((key for key in _SOURCES if key in values), None)
     hint = "describe them under `jobs`, `matrix`, `files` or `table`"
     yield Finding((given,) if given else (), "manifest/no-jobs", "there are no jobs", hint)
+
+
+def _missing_files(values: Values) -> Iterator[Finding]:
+    """Said by the model too, but only when nothing else is wrong with the file set."""
+    files = values.get("files")
+    if isinstance(files, dict) and not any(files.get(key) for key in ("directory", "paths", "from")):
+        yield Finding(("files",), "manifest/no-source", NO_SOURCE, "add one of them", key=True)
 
 
 def _duplicate_names(values: Values) -> Iterator[Finding]:

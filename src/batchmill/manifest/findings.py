@@ -1,15 +1,15 @@
 """A finding: something wrong at a location of the manifest's values, before it has a line and a column.
 
-Validation and checks make findings; the document turns them into Problems. Near names live here too.
+Validation and checks make findings; the document turns them into Problems. Words for their messages are here too.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from batchmill.manifest.yaml_source import Location
+from batchmill.model import near
 
 _MAX_NEAR = 64  # longer words are no misspellings, and comparing them costs their length squared
 
@@ -26,19 +26,10 @@ class Finding(NamedTuple):
     also: Location | None = None
 
 
-def near(word: object, names: Iterable[str]) -> str | None:
-    """The name that a misspelt word most likely means."""
-    if not isinstance(word, str) or len(word) > _MAX_NEAR:
-        return None
-    by_case = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(word.lower().replace("-", "_"), by_case, n=1, cutoff=0.6)
-    return by_case[found[0]] if found else None
-
-
 def did_you_mean(word: object, names: Iterable[str], otherwise: str = "") -> str:
     """A hint with the near name; without one, `otherwise`."""
-    found = near(word, names)
-    return f"did you mean `{found}`?" if found else otherwise
+    hint = near.did_you_mean(word, names) if isinstance(word, str) and len(word) <= _MAX_NEAR else ""
+    return hint or otherwise
 
 
 def listed(names: Iterable[str], last: str = "or") -> str:

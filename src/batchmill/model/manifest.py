@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -116,6 +116,9 @@ class LimitsSection(_Section):
     )
 
 
+NO_SOURCE: Final = "a file set needs `directory`, `paths` or `from`"
+
+
 def _need_a_source(schema: dict[str, Any]) -> None:
     text, texts = {"type": "string"}, {"minItems": 1}
     sources = (("directory", text), ("paths", texts), ("from", text))
@@ -143,7 +146,7 @@ class FilesSection(_Section):
     @model_validator(mode="after")
     def _some_source(self) -> FilesSection:
         if self.directory is None and not self.paths and self.from_ is None:
-            raise PydanticCustomError("no_source", "a file set needs `directory`, `paths` or `from`")
+            raise PydanticCustomError("no_source", NO_SOURCE)
         return self
 
 
