@@ -49,7 +49,7 @@ def analyse(model: Model, seed: int = 0) -> Verdict:
         raise Unsupported(f"there are more than {MAX_UNKNOWNS:,} states and parameters")
     system = compile_system(model, constant_inputs=model.options.nonzero_input_derivatives == 0)
     generic = _agree(_Experiment(model, system, seed))
-    if not model.options.known or model.options.known.generic:
+    if model.options.known is None or model.options.known.generic:
         return generic
     # specific values lower ranks, never raise them: the generic rank tells when to stop
     return _agree(_Experiment(model, system, seed, target=generic.rank))

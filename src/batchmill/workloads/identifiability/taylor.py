@@ -11,6 +11,7 @@ bits, so that a product has at most 42 bits and 2,048 of them add up exactly bel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import mul
 from typing import Any, NamedTuple
@@ -148,13 +149,13 @@ class Convolution:
         """The coefficient of J S of this order (rows x width), given that of S (columns of J x width)."""
         if order == self._room:
             self._double()
-        pieces = self._pieces[:, order].reshape(-1, 3, self._width)
+        pieces = self._pieces[:, order].reshape(len(matrix), 3, self._width)
         for piece in range(3):
             pieces[:, piece] = (matrix >> (_PIECE_BITS * piece)) & _PIECE_MASK
         first = self._room - 1 - order
         self._jacobian[self._columns, self._slots, first] = [series[order] for series in self._series]
         products = self._jacobian[:, :, first:] @ self._pieces[:, : order + 1]
-        return self._gather(products.astype(np.int64).reshape(-1, 3, self._width))
+        return self._gather(products.astype(np.int64).reshape(math.prod(products.shape[:2]), 3, self._width))
 
     def _double(self) -> None:
         # by halves empty: all orders that an analysis may need at worst would be gigabytes for large models
@@ -217,7 +218,7 @@ def output_sensitivities(
     for order in range(orders):
         inverse = flow.step(order)
         rows = convolution.step(order, sensitivities)
-        rows[at_row, at_column] += [series[order] for series in forcing]
+        rows[at_row, at_column] += np.array([series[order] for series in forcing], dtype=np.int64)
         rows %= prime
         yield rows[size:]
         sensitivities = rows[:size] * inverse % prime
