@@ -69,7 +69,7 @@ def _field(name: str, spec: str, values: Mapping[str, Any]) -> str:
     value = values[name]
     if not spec:
         return value if isinstance(value, str) else _plain(value)
-    if not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         value = _plain(value)
     try:
         return format(value, spec)
