@@ -144,16 +144,6 @@ def _resolve(dotted: str, roots: Sequence[str]) -> list[tuple[str, str]]:
     return []
 
 
-def find_module(dotted: str, search_path: Sequence[str | Path]) -> Path | None:
-    """The source file of a module on `search_path`, or None. Nothing is imported."""
-    for root in search_path:
-        base = Path(root, *dotted.split("."))
-        for file in (base / "__init__.py", base.with_name(f"{base.name}.py")):
-            if file.is_file():
-                return file
-    return None
-
-
 def signature_of(module_file: str | Path, function: str) -> list[Argument] | None:
     """The arguments of a function (`name`, or `Class.name`), read from its source.
 

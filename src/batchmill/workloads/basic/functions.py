@@ -1,0 +1,144 @@
+"""The task `python`: calls `module:name` with the other parameters. Planning reads the module's source and imports
+nothing; the worker imports it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import keyword
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from batchmill import Bound, Permanent, Task, TaskError, function_signature, source_digest, task
+
+if TYPE_CHECKING:
+    from batchmill import Context
+
+_PLAIN = {"", "int", "float", "str", "bool", "list", "dict", "Any", "object", "bytes"}
+
+
+class PythonParams(BaseModel):
+    """`function` is `module:name`; all other parameters are the function's own."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    function: str = Field(description="`module:name`; the module is beside the manifest or on `PYTHONPATH`")
+
+
+def bind(params: Mapping[str, Any], folder: str) -> Bound:
+    """The parameters with the function's plain defaults filled in, and the digest of its project's code.
+
+    Raises TaskError for a function that is not there, and for arguments that it lacks or does not take.
+    """
+    given = dict(params)
+    module, name = _split(given.pop("function"))
+    search = _search_path(folder)
+    file = _module_file(module, search)
+    arguments = function_signature(file, name)
+    if arguments is not None:
+        given = _checked(f"{module}:{name}", [a for a in arguments if not _is_context(a)], given)
+    return Bound({"function": f"{module}:{name}", **given}, source_digest(file, search))
+
+
+def _split(function: str) -> tuple[str, str]:
+    module, _, name = (part.strip() for part in function.partition(":"))
+    words = [*module.split("."), *name.split(".")]
+    if not all(word.isidentifier() and not keyword.iskeyword(word) for word in words):
+        raise TaskError(f"`{function}` does not name a function", hint="write `module:name`, as in `analysis:fit`")
+    return module, name
+
+
+def _search_path(folder: str) -> list[str]:
+    return [folder, *(entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
+
+
+def _module_file(module: str, search_path: Sequence[str]) -> Path:
+    for root in search_path:
+        base = Path(root, *module.split("."))
+        for file in (base / "__init__.py", base.with_name(f"{base.name}.py")):
+            if file.is_file():
+                return file
+    raise TaskError(
+        f"there is no module `{module}` beside the manifest or on `PYTHONPATH`",
+        hint=f"put `{module.replace('.', '/')}.py` into the manifest's folder",
+    )
+
+
+def _is_context(argument: Any) -> bool:
+    return argument.name == "ctx" or argument.annotation.partition("|")[0].strip().rpartition(".")[2] == "Context"
+
+
+def _checked(function: str, arguments: Sequence[Any], given: dict[str, Any]) -> dict[str, Any]:
+    named = {argument.name: argument for argument in arguments if not argument.variadic}
+    if "function" in named:
+        raise TaskError(f"`{function}` has an argument `function`, which names the function here", hint="rename it")
+    if _may_take_a_model(arguments, given):
+        return given
+    free = any(argument.variadic for argument in arguments)
+    unknown = [name for name in given if name not in named and not free]
+    if unknown:
+        known = ", ".join(f"`{name}`" for name in named) or "it has none"
+        raise TaskError(f"`{function}` has no argument `{unknown[0]}`", hint=f"its arguments: {known}")
+    missing = [name for name, argument in named.items() if name not in given and not argument.has_default]
+    if missing:
+        raise TaskError(
+            f"`{function}` needs the argument `{missing[0]}`", hint=f"add `{missing[0]}:` to the parameters"
+        )
+    defaults = {name: a.default for name, a in named.items() if a.has_default and _is_json(a.default)}
+    return {**defaults, **given}
+
+
+def _may_take_a_model(arguments: Sequence[Any], given: Mapping[str, Any]) -> bool:
+    """Whether the only argument may be a pydantic model, whose fields only running the module would tell."""
+    if len(arguments) != 1 or arguments[0].variadic or arguments[0].name in given:
+        return False
+    annotation: str = arguments[0].annotation
+    return annotation.replace(".", "").isidentifier() and annotation not in _PLAIN
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON keeps a default as it is: a tuple or a set would come back as a list."""
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+@lru_cache(maxsize=64)
+def _loaded(function: str, folder: str) -> Task:
+    module, name = _split(function)
+    file = _module_file(module, _search_path(folder))
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    found: Any = importlib.import_module(module)
+    origin = getattr(found, "__file__", None)
+    if origin is None or not os.path.samefile(origin, file):
+        raise Permanent(f"`{module}` is also the name of another module, {origin or 'a built-in one'}: rename yours")
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found if isinstance(found, Task) else task(found)
+
+
+@task(name="python", version="1", bind=bind)
+def python(params: PythonParams, ctx: Context) -> Any:
+    """Call a Python function: `function: module:name`, and its arguments as the other parameters."""
+    called = _loaded(params.function, os.getcwd())
+    try:
+        arguments = called.params.model_validate(params.model_extra or {})
+    except ValidationError as error:
+        found = "; ".join(f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in error.errors())
+        raise Permanent(f"`{params.function}` does not take these arguments: {found}") from None
+    result = called.call(arguments, ctx)
+    return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
+
+
+async def _awaited(result: Any) -> Any:
+    return await result
