@@ -1,0 +1,96 @@
+"""Starts the zygote as a program of its own, and makes sure that it and all below it are gone at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+from batchmill.executors.base import ExecutorSettings
+from batchmill.executors.channel import pair
+from batchmill.executors.messages import Setting
+
+# one thread each, unless the user says otherwise: as many workers as cores would fight over the cores, and threads
+# that exist at a fork are lost in the child. A fixed hash seed gives sets of strings the same order in every run
+_DEFAULTS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+}
+_END_WITHIN = 15.0  # seconds for the zygote to end everything; it takes milliseconds unless a process is in the disk
+_LAST_WORDS = 4096
+
+
+class Launcher:
+    """Launches one zygote after another for a run."""
+
+    def __init__(self, settings: ExecutorSettings) -> None:
+        self._settings = settings
+        self._log = settings.run_folder / "logs" / "zygote.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def launch(self) -> socket.socket:
+        """A new zygote's control socket."""
+        ours, theirs = pair()
+        command = [sys.executable, "-P", "-m", "batchmill.executors.zygote", str(theirs.fileno())]
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                cwd=self._settings.folder,
+                env={**_DEFAULTS, **os.environ},
+                start_new_session=True,
+            )
+        theirs.close()
+        return ours
+
+    def setting(self) -> Setting:
+        """What the zygote has to know."""
+        s = self._settings
+        return Setting(
+            s.run,
+            str(s.run_folder.absolute()),
+            str(s.folder),
+            s.seed,
+            dict(s.tasks),
+            s.jobs_reader,
+            s.results_reader,
+            s.sample_interval,
+            max((spec.slot for spec in s.slots), default=0) + 1,
+            tuple(os.path.abspath(p) for p in sys.path),
+        )
+
+    def wait(self, groups: list[int]) -> None:
+        """Wait for the zygote's end; kill it, and the workers' process groups, if it does not come."""
+        if self._process is None:
+            return
+        try:
+            code = self._process.wait(_END_WITHIN)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._process = None
+        if code != 0:
+            _kill_groups(groups)
+
+    def last_words(self) -> str:
+        """The end of the zygote's log."""
+        with contextlib.suppress(OSError), open(self._log, "rb") as file:
+            file.seek(max(0, os.path.getsize(self._log) - _LAST_WORDS))
+            return file.read().decode("utf-8", "replace")
+        return ""
+
+
+def _kill_groups(groups: list[int]) -> None:
+    """Kill what a dead zygote cannot: its workers die by the kernel's hand, the processes of their jobs do not."""
+    for leader in filter(None, groups):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
