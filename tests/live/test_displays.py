@@ -11,10 +11,10 @@ from rich.console import Console
 from batchmill.live import terminal
 from batchmill.live.choice import choose
 from batchmill.live.facts import Failed, Finished, GroupFacts, LiveFacts, RunInfoLite
-from batchmill.live.lines import LinesDisplay, status
-from batchmill.live.notebook import NotebookDisplay, html
-from batchmill.live.quiet import QuietDisplay
-from batchmill.live.terminal import TerminalDisplay
+from batchmill.live.lines import Lines, status
+from batchmill.live.notebook import Notebook, html
+from batchmill.live.quiet import Quiet
+from batchmill.live.terminal import Terminal
 
 from .conftest import Clock, busy
 
@@ -34,15 +34,15 @@ EVERYTHING = {
 }
 
 
-class Terminal(io.StringIO):
+class Screen(io.StringIO):
     def isatty(self) -> bool:
         return True
 
 
 def drawn(facts: LiveFacts, *, info: RunInfoLite = INFO, width: int = 80, height: int = 30) -> list[str]:
-    out = Terminal()
+    out = Screen()
     console = Console(file=out, width=width, height=height, force_terminal=True, color_system=None)
-    display = TerminalDisplay(out, console=console)
+    display = Terminal(out, console=console)
     display.begin(info)
     out.seek(0)
     out.truncate()
@@ -106,9 +106,9 @@ def test_a_terminal_without_utf_8_gets_ascii_bars() -> None:
 
 
 def test_the_terminal_is_redrawn_at_most_four_times_a_second(clock: Clock) -> None:
-    out = Terminal()
+    out = Screen()
     console = Console(file=out, width=80, height=30, force_terminal=True)
-    display = TerminalDisplay(out, clock, console)
+    display = Terminal(out, clock, console)
     display.begin(INFO)
     drawn_blocks = 0
     for n in range(200):
@@ -127,7 +127,7 @@ def test_the_terminal_is_redrawn_at_most_four_times_a_second(clock: Clock) -> No
 
 def test_a_line_comes_every_ten_seconds_and_one_at_the_end(clock: Clock) -> None:
     out = io.StringIO()
-    display = LinesDisplay(out, clock)
+    display = Lines(out, clock)
     display.begin(INFO)
     for _ in range(101):
         clock.now += 0.25
@@ -150,7 +150,7 @@ def test_a_line_comes_every_ten_seconds_and_one_at_the_end(clock: Clock) -> None
 
 def test_failures_are_told_as_they_happen_but_not_without_end(clock: Clock) -> None:
     out = io.StringIO()
-    display = LinesDisplay(out, clock)
+    display = Lines(out, clock)
     display.begin(INFO)
     display.update(busy(0, failures=FAILURES[:2]))
     display.update(busy(0, failures=FAILURES[:2]))
@@ -173,7 +173,7 @@ def test_a_line_is_one_line_whatever_the_names() -> None:
 
 def test_a_stream_that_closes_does_not_end_the_run(clock: Clock) -> None:
     out = io.StringIO()
-    display = LinesDisplay(out, clock)
+    display = Lines(out, clock)
     display.begin(INFO)
     out.close()
     display.update(busy(1, failures=FAILURES))
@@ -182,7 +182,7 @@ def test_a_stream_that_closes_does_not_end_the_run(clock: Clock) -> None:
 
 def test_a_stream_without_utf_8_is_written_to(clock: Clock) -> None:
     raw = io.BytesIO()
-    display = LinesDisplay(io.TextIOWrapper(raw, "ascii"), clock)
+    display = Lines(io.TextIOWrapper(raw, "ascii"), clock)
     display.begin(INFO._replace(id="é"))
     assert raw.getvalue().startswith(b"? starts")
 
@@ -205,7 +205,7 @@ def test_a_notebook_cell_is_updated_in_place(clock: Clock, monkeypatch: pytest.M
     module.display = lambda shown, display_id: handle  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", module)
-    display = NotebookDisplay(clock)
+    display = Notebook(clock)
     display.begin(INFO)
     for _ in range(8):
         clock.now += 0.25
@@ -235,15 +235,15 @@ def test_no_text_of_a_job_is_markup_in_a_notebook() -> None:
 @pytest.mark.parametrize(
     ("output", "stream", "environ", "expected"),
     [
-        ("human", Terminal(), {}, TerminalDisplay),
-        ("human", io.StringIO(), {}, LinesDisplay),
-        ("human", Terminal(), {"CI": "true"}, LinesDisplay),
-        ("human", Terminal(), {"CI": "false"}, TerminalDisplay),
-        ("human", Terminal(), {"NO_COLOR": "1"}, LinesDisplay),
-        ("human", Terminal(), {"NO_COLOR": ""}, TerminalDisplay),
-        ("human", Terminal(), {"TERM": "dumb"}, LinesDisplay),
-        ("json", Terminal(), {}, LinesDisplay),
-        ("quiet", Terminal(), {}, QuietDisplay),
+        ("human", Screen(), {}, Terminal),
+        ("human", io.StringIO(), {}, Lines),
+        ("human", Screen(), {"CI": "true"}, Lines),
+        ("human", Screen(), {"CI": "false"}, Terminal),
+        ("human", Screen(), {"NO_COLOR": "1"}, Lines),
+        ("human", Screen(), {"NO_COLOR": ""}, Terminal),
+        ("human", Screen(), {"TERM": "dumb"}, Lines),
+        ("json", Screen(), {}, Lines),
+        ("quiet", Screen(), {}, Quiet),
     ],
 )
 def test_the_display_fits_where_the_output_goes(
@@ -259,12 +259,12 @@ def test_a_notebook_is_recognised_by_its_shell(monkeypatch: pytest.MonkeyPatch) 
     module = types.ModuleType("IPython")
     module.get_ipython = ZMQInteractiveShell  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", module)
-    assert type(choose("human", io.StringIO(), {})) is NotebookDisplay
-    assert type(choose("json", io.StringIO(), {})) is LinesDisplay
+    assert type(choose("human", io.StringIO(), {})) is Notebook
+    assert type(choose("json", io.StringIO(), {})) is Lines
 
 
 def test_a_quiet_display_takes_everything_and_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    display = QuietDisplay()
+    display = Quiet()
     display.begin(INFO)
     display.update(busy(1))
     display.end()

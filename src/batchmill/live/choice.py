@@ -7,11 +7,11 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
-from batchmill.live.facts import Display
-from batchmill.live.lines import LinesDisplay
-from batchmill.live.notebook import NotebookDisplay
-from batchmill.live.quiet import QuietDisplay
-from batchmill.live.terminal import TerminalDisplay
+from batchmill.live.base import Display
+from batchmill.live.lines import Lines
+from batchmill.live.notebook import Notebook
+from batchmill.live.quiet import Quiet
+from batchmill.live.terminal import Terminal
 
 
 def choose(output: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> Display:
@@ -21,12 +21,12 @@ def choose(output: str, stream: TextIO, environ: Mapping[str, str] = os.environ)
     on a dumb terminal, and for `json`, whose data own stdout.
     """
     if output == "quiet":
-        return QuietDisplay()
+        return Quiet()
     if output != "json" and _in_notebook():
-        return NotebookDisplay()
+        return Notebook()
     if output != "json" and stream.isatty() and not _wants_plain(environ):
-        return TerminalDisplay(stream)
-    return LinesDisplay(stream)
+        return Terminal(stream)
+    return Lines(stream)
 
 
 def _wants_plain(environ: Mapping[str, str]) -> bool:

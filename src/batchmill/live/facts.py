@@ -1,10 +1,10 @@
-"""What a display is told: one frozen snapshot of a live run, and the protocol of displays. No input, no clock."""
+"""What a display is told: one frozen snapshot of a live run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 
 class RunInfoLite(NamedTuple):
@@ -85,17 +85,3 @@ class LiveFacts:
     def done(self) -> int:
         """Jobs that ended, in whatever state."""
         return sum(self.counts.get(state, 0) for state in ("succeeded", "failed", "skipped", "cancelled"))
-
-
-class Display(Protocol):
-    """Shows a live run. The driver calls `update` about four times a second; none of the calls may raise on
-    account of what jobs are named or return."""
-
-    def begin(self, info: RunInfoLite) -> None:
-        """The run starts."""
-
-    def update(self, facts: LiveFacts) -> None:
-        """The run stands so."""
-
-    def end(self) -> None:
-        """The run is over, or its driver leaves: put the terminal back as it was. May be called twice."""

@@ -15,7 +15,7 @@ FAILURES_A_LINE = 5  # failures told one by one between two lines; the others ar
 _SHOWN = 3  # running jobs and groups named in a line
 
 
-class LinesDisplay:
+class Lines:
     """Plain lines on a stream. A stream that cannot be written any more is left alone: the run goes on."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:

@@ -13,7 +13,7 @@ from batchmill.live.facts import LiveFacts, RunInfoLite
 UPDATE_SECONDS = 0.5
 
 
-class NotebookDisplay:
+class Notebook:
     """The block of the terminal as escaped text under a progress bar."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from batchmill.live.facts import LiveFacts, RunInfoLite
 
 
-class QuietDisplay:
+class Quiet:
     """Says nothing, for `--output quiet` and `progress=False`."""
 
     def begin(self, info: RunInfoLite) -> None:

@@ -70,7 +70,7 @@ def _padded(rows: list[Line], count: int) -> list[Line]:
     return rows + [("", "")] * (count - len(rows))
 
 
-class TerminalDisplay:
+class Terminal:
     """A live block by rich on a terminal. It follows the terminal's size, and is gone when the run ends."""
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from batchmill.live.facts import Display
+from batchmill.live.base import Display
 from batchmill.live.tracker import Tracker
 from batchmill.model.events import Act, Event
 

@@ -6,7 +6,6 @@ write-ahead log of a live run. Records are in `records`; nothing here computes o
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,8 @@ from typing import Any
 from urllib.parse import quote
 
 from batchmill.errors import LedgerError, RunNotFound, UsageError
+from batchmill.ledger.migrations import check_version, version_of
+from batchmill.ledger.objects import ObjectStore
 from batchmill.report.records import (
     ArtifactView,
     AttemptView,
@@ -30,7 +31,6 @@ from batchmill.report.records import (
     decode,
 )
 
-SCHEMA_VERSION = 1
 PAGE = 1000
 COUNTED = ("pending", "succeeded", "failed", "skipped", "cancelled", "cached", "retried")
 
@@ -60,9 +60,11 @@ class RunView:
         self.run_folder = Path(run_folder)
         self.home = self.run_folder.resolve().parent.parent
         self._database = _connect(self.run_folder / "ledger.db")
+        self._objects = ObjectStore(self.home / "objects")
         self.close = weakref.finalize(self, self._database.close)
         with _readable(self.run_folder):
-            _check_version(self._database, self.run_folder)
+            version = version_of(self._database)
+        check_version(self.run_folder / "ledger.db", version)
 
     def __enter__(self) -> RunView:
         return self
@@ -262,17 +264,7 @@ class RunView:
 
     def _job_view(self, row: Sequence[Any]) -> JobView:
         *columns, cached, quarantined = row
-        return JobView(*[*columns, bool(cached), bool(quarantined), self._object])
-
-    def _object(self, digest: str) -> bytes:
-        path = self.home / "objects" / digest[:2] / digest[2:]
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise LedgerError(f"object `{digest[:12]}` cannot be read: {error.strerror}", hint=_VERIFY) from error
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise LedgerError(f"object `{digest[:12]}` is damaged: its content has another digest", hint=_VERIFY)
-        return content
+        return JobView(*[*columns, bool(cached), bool(quarantined), self._objects.read])
 
     def _all(self, query: str, given: Sequence[object] = ()) -> list[Any]:
         with _readable(self.run_folder):
@@ -289,15 +281,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         uri = f"file:{quote(str(path.resolve()))}?mode=ro"
         # A view may move between threads (a web server's); the driver itself never shares it at one time.
         return sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
-
-
-def _check_version(database: sqlite3.Connection, folder: Path) -> None:
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise LedgerError(
-            f"the ledger of `{folder.name}` was written by a newer version (schema {version})",
-            hint="upgrade batchmill to read it",
-        )
 
 
 @contextmanager
