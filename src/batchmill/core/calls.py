@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -83,7 +83,7 @@ class CallDesk:
         self.exhausted = False
         self._next_call = next_call
         self._quotas: dict[str, Quota] = {}
-        self._open: dict[tuple[int, int], Granted] = {}  # (job, ticket)
+        self._open: dict[int, dict[int, Granted]] = {}  # job -> ticket -> call
         for name, limit in quotas.items():
             self._quota(name).tighten(limit)
 
@@ -102,33 +102,39 @@ class CallDesk:
         granted: list[Granted] = []
         refused: list[CallAsked] = []
         for quota in self._quotas.values():
-            while quota.waiting and quota.opens(now) <= now:
-                asked = quota.waiting[0]
-                if not self._affordable(asked.cost):
-                    if self.reserved:  # an open call may settle for less
-                        break
+            while quota.waiting and quota.opens(now) <= now and not self._must_wait_for_money(quota):
+                asked = quota.waiting.popleft()
+                if self._affordable(asked.cost):
+                    granted.append(self._grant(quota, asked, now))
+                else:
                     self.exhausted = True
-                    refused.append(quota.waiting.popleft())
-                    continue
-                granted.append(self._grant(quota, quota.waiting.popleft(), now))
+                    refused.append(asked)
         return granted, refused
 
     def _affordable(self, cost: int) -> bool:
         return self.budget is None or self.spent + self.reserved + cost <= self.budget
+
+    def _must_wait_for_money(self, quota: Quota) -> bool:
+        """Whether an open call may yet settle for less, so that the next one can be paid."""
+        return self.reserved > 0 and not self._affordable(quota.waiting[0].cost)
 
     def _grant(self, quota: Quota, asked: CallAsked, now: float) -> Granted:
         granted = Granted(self._next_call, asked)
         self._next_call += 1
         self.reserved += asked.cost
         quota.take(now, asked.tokens)
-        self._open[asked.job, asked.ticket] = granted
+        self._open.setdefault(asked.job, {})[asked.ticket] = granted
         return granted
 
     def settle(self, job: int, ticket: int, tokens: int, cost: int, sent: bool) -> Granted | None:
-        """Close an open call at its true cost; returns it (None if it was not open)."""
-        granted = self._open.pop((job, ticket), None)
+        """Close an open call at its true cost; returns it. One that still waits is withdrawn: None."""
+        calls = self._open.get(job, {})
+        granted = calls.pop(ticket, None)
         if granted is None:
+            self._withdraw(job, ticket)
             return None
+        if not calls:
+            del self._open[job]
         quota = self._quota(granted.asked.quota)
         quota.in_flight -= 1
         self.reserved -= granted.asked.cost
@@ -137,13 +143,21 @@ class CallDesk:
             quota.tokens.give_back(granted.asked.tokens - (tokens if sent else 0))
         return granted
 
-    def forget(self, job: int) -> list[Granted]:
-        """A job's attempt is over without settling: its waiting calls vanish, its open ones count as spent."""
+    def _withdraw(self, job: int, ticket: int | None = None) -> None:
         for quota in self._quotas.values():
             if any(asked.job == job for asked in quota.waiting):
-                quota.waiting = deque(asked for asked in quota.waiting if asked.job != job)
-        tickets = [ticket for owner, ticket in self._open if owner == job]
-        return [g for t in tickets if (g := self.settle(job, t, 0, self._open[job, t].asked.cost, True)) is not None]
+                quota.waiting = deque(a for a in quota.waiting if a.job != job or ticket not in (None, a.ticket))
+
+    def forget(self, job: int, unsent: Container[int] = ()) -> list[Granted]:
+        """A job's attempt is over without settling: its waiting calls vanish, its open ones count as spent in full,
+        but for those whose grant never left (tickets in `unsent`)."""
+        self._withdraw(job)
+        closed = []
+        for ticket, granted in list(self._open.get(job, {}).items()):
+            asked = granted.asked
+            self.settle(job, ticket, asked.tokens, asked.cost, ticket not in unsent)
+            closed.append(granted)
+        return closed
 
     def limit_seen(self, quota: str, limit: QuotaLimit | None, pause_until: float) -> None:
         """A service told its limit, or to wait."""
@@ -154,9 +168,15 @@ class CallDesk:
 
     def next_wakeup(self, now: float) -> float:
         """When a waiting call may next leave; infinity if only a settlement can help."""
-        return min((q.opens(now) for q in self._quotas.values() if q.waiting), default=INFINITY)
+        waiting = [q for q in self._quotas.values() if q.waiting and not self._must_wait_for_money(q)]
+        return min((q.opens(now) for q in waiting), default=INFINITY)
 
     @property
-    def waiting(self) -> int:
-        """Calls that wait."""
-        return sum(len(quota.waiting) for quota in self._quotas.values())
+    def waiting(self) -> bool:
+        """Whether a call waits."""
+        return any(quota.waiting for quota in self._quotas.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call waits or is open."""
+        return bool(self._open) or self.waiting

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from batchmill.core.slots import RECALL_AFTER, Running, Slot, Stopping
+from batchmill.core.ending import cancel_held, lost
+from batchmill.core.slots import Running, Slot, Stopping
 from batchmill.core.starting import start_hook
 from batchmill.core.state import INFINITY, State
-from batchmill.model.events import Asked, HookEnded, JobCancelled, JobReset, Recall, RunSet, Sample, SlotSet, Stop
-from batchmill.model.outcomes import Outcome, Usage
+from batchmill.core.stopping import recall, stop
+from batchmill.model.events import Asked, HookEnded, JobCancelled, JobReset, RunSet, Sample, SlotSet
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
 
 SHARE_COUNTS_FROM = 20  # finished jobs before a share of failures can stop a run
@@ -46,8 +47,6 @@ class Course:
 
     def advance(self, s: State) -> None:
         """Take every step forward that can be taken now."""
-        if self.phase is Phase.CLOSED:
-            return
         if s.ending is not None and self.phase < Phase.CLOSING:
             if s.in_flight == 0:
                 self._close(s, s.ending.state, s.ending.reason)
@@ -98,13 +97,14 @@ class Course:
 
     def _close(self, s: State, state: RunState, reason: str) -> None:
         self.phase = Phase.CLOSING
+        s.dirty.clear()
         for number in s.slots:
             s.record(SlotSet(s.now, number, 0, 0, 0))
         s.record(RunSet(s.now, state, reason))
         self._end_batch = s.batch
 
 
-# --- ways to end early
+# --- requests
 
 
 def asked(s: State, event: Asked) -> None:
@@ -127,8 +127,10 @@ def _by(event: Asked) -> str:
 
 def _drain(s: State, event: Asked) -> None:
     """The first time: wait for what is in flight. The second time: stop now."""
-    again = s.ending is not None and s.ending.state is RunState.INTERRUPTED
+    again = s.ending is not None and s.ending.asked
     s.end(RunState.INTERRUPTED, _by(event), now=again, until=s.now + s.policy.drain_grace)
+    if s.ending is not None:
+        s.ending.asked = True
 
 
 def cancel(s: State, job: int) -> None:
@@ -136,36 +138,33 @@ def cancel(s: State, job: int) -> None:
     for slot in s.slots.values():
         running = slot.find(job)
         if running is not None:
-            stop(s, slot, running, Stopping.CANCEL)
+            _cancel_in(s, slot, running)
             return
-    s.cancelled.add(job)
     row = s.book.held.get(job)
     if row is not None:
-        s.book.drop(row)
-        s.book.settle(job, s.batch)
-        s.publish(row, JobState.CANCELLED, Outcome(JobState.CANCELLED, Usage(s.now, s.now)))
-    s.record(JobCancelled(s.now, job))
+        cancel_held(s, row)
+    else:
+        s.cancelled.add(job)
+        s.record(JobCancelled(s.now, job))
+
+
+def _cancel_in(s: State, slot: Slot, running: Running) -> None:
+    """A job that waits behind another is taken back: its worker runs somebody else's."""
+    if slot.place.mode is not Mode.PROCESS or running is slot.head:
+        stop(s, slot, running, Stopping.CANCEL)
+    elif running.stopping is None:
+        running.stopping = Stopping.CANCEL
+        recall(s, slot)
 
 
 def retry(s: State, job: int) -> None:
-    """Run one ended job again."""
-    if not s.book.knows(job):
-        s.cancelled.discard(job)
-        s.record(JobReset(s.now, job))
-        s.book.expect_due(s.batch, s.now)
-
-
-def stop(s: State, slot: Slot, running: Running, why: Stopping) -> None:
-    """End one attempt: its worker's whole tree in a process slot, its coroutine in the async one."""
-    if running.stopping is not None or slot.place.mode is Mode.INLINE:
+    """Run one ended job again; one that is pending runs anyway."""
+    if job in s.book.held or job in s.book.busy:
         return
-    running.stopping = why
-    grace = s.policy.limits.kill_grace if why is Stopping.TIMEOUT else 0.0
-    if slot.serial:
-        slot.killing = True
-        s.act.stops.append(Stop(slot.place.slot, "kill", running.row.job, grace))
-    else:
-        s.act.stops.append(Stop(slot.place.slot, "cancel", running.row.job, max(grace, 1.0)))
+    s.cancelled.discard(job)
+    s.record(JobReset(s.now, job))
+    s.book.settle(job, s.batch)
+    s.book.expect_due(s.batch, s.now)
 
 
 # --- what time and measurement bring
@@ -173,35 +172,41 @@ def stop(s: State, slot: Slot, running: Running, why: Stopping) -> None:
 
 def watch(s: State) -> None:
     """Apply every limit that the clock decides."""
-    _deadlines(s)
+    if s.now >= s.deadlines_at:
+        _deadlines(s)
     _run_deadline(s)
-    _failures(s)
-    _budget(s)
+    if s.ending is None:
+        _failures(s)
+        _budget(s)
     if s.ending is not None:
         _hasten(s)
     _recall(s)
 
 
 def _deadlines(s: State) -> None:
-    if s.now < s.deadlines_at:
-        return
     s.deadlines_at = INFINITY
     for slot in s.slots.values():
         for running in slot.running():
             if running.deadline <= s.now:
                 stop(s, slot, running, Stopping.TIMEOUT)
-            s.deadlines_at = min(s.deadlines_at, running.deadline)
+            elif running.deadline < s.deadlines_at:
+                s.deadlines_at = running.deadline
+
+
+def run_deadline(s: State) -> float:
+    """When the whole run is out of time."""
+    limit = s.policy.limits.deadline
+    return INFINITY if limit is None or s.started is None else s.started + limit
 
 
 def _run_deadline(s: State) -> None:
-    limit = s.policy.limits.deadline
-    if limit is not None and s.started is not None and s.now >= s.started + limit and s.ending is None:
-        s.end(RunState.STOPPED, f"deadline of {limit:g} s", now=True)
+    if s.now >= run_deadline(s) and not (s.ending is not None and s.ending.now):
+        s.end(RunState.STOPPED, f"deadline of {s.policy.limits.deadline:g} s", now=True)
 
 
 def _failures(s: State) -> None:
     limit = s.policy.limits.max_failures
-    if limit is None or s.ending is not None or s.failed == 0:
+    if limit is None or s.failed == 0:
         return
     if limit.number is not None and s.failed >= max(limit.number, 1):
         s.end(RunState.STOPPED, f"{s.failed} failed jobs, the limit is {limit}")
@@ -210,7 +215,7 @@ def _failures(s: State) -> None:
 
 
 def _budget(s: State) -> None:
-    if s.desk.exhausted and s.ending is None:
+    if s.desk.exhausted:
         s.end(RunState.STOPPED, "budget spent")
 
 
@@ -226,32 +231,32 @@ def _hasten(s: State) -> None:
 
 def _recall(s: State) -> None:
     """Jobs that wait behind a long one go back: to idle workers, or, in a drain, to the ledger."""
-    ready = any(slot.up and not slot.queue for slot in s.places(Mode.PROCESS))
-    for slot in s.places(Mode.PROCESS):
-        if len(slot.queue) < 2 or slot.recalling or slot.killing:
-            continue
-        head = slot.queue[0]
-        late = ready and head.started is not None and s.now - head.started >= RECALL_AFTER
-        if late or s.ending is not None:
-            slot.recalling = True
-            s.act.recalls.append(Recall(slot.place.slot))
+    waiting = [slot for slot in s.places(Mode.PROCESS) if len(slot.queue) > 1 and not slot.killing]
+    if not waiting:
+        return
+    idle = any(slot.idle for slot in s.places(Mode.PROCESS))
+    for slot in waiting:
+        if s.ending is not None or (idle and slot.late(s.now)):
+            recall(s, slot)
 
 
 def sampled(s: State, event: Sample) -> None:
     """Memory was measured: whoever is over its limit is stopped."""
     s.room.sample(event.rss, event.available)
     for number, rss in event.rss:
-        head = s.slots[number].head
-        if head is not None and head.memory is not None and rss > head.memory:
+        slot = s.slots[number]
+        head = slot.head if slot.place.mode is Mode.PROCESS else None
+        if head is None or head.memory is None or head.started is None or head.started > event.at:
+            continue
+        if rss > head.memory and head.stopping is None:
             head.observed = rss
-            stop(s, s.slots[number], head, Stopping.MEMORY)
+            stop(s, slot, head, Stopping.MEMORY)
 
 
 def broken(s: State, message: str) -> None:
     """Nothing can run: what is in flight is lost with its executor, uncharged."""
     for slot in s.slots.values():
-        for running in slot.queue:
-            running.stopping = running.stopping or Stopping.RELEASE
+        lost(s, slot)
     s.end(RunState.STOPPED, message, now=True)
 
 

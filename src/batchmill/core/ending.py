@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from batchmill.core.retry import verdict
 from batchmill.core.slots import Running, Slot, Stopping
 from batchmill.core.state import State
+from batchmill.core.stopping import forget_offloads, kill
 from batchmill.model.events import (
     Ack,
     AttemptEnded,
@@ -13,6 +16,7 @@ from batchmill.model.events import (
     Ended,
     HookEnded,
     JobCached,
+    JobCancelled,
     JobDue,
     JobEnded,
     Recalled,
@@ -20,22 +24,25 @@ from batchmill.model.events import (
 )
 from batchmill.model.jobs import Row, Source
 from batchmill.model.outcomes import Outcome, Usage
-from batchmill.model.states import FailureKind, JobState
+from batchmill.model.states import FailureKind, JobState, Mode
+
+_DONE = (JobState.SUCCEEDED, JobState.SKIPPED)
 
 
 def ended(s: State, event: Ended) -> None:
     """An attempt said how it ended."""
-    slot = s.slots[event.slot]
-    running = slot.remove(event.job, event.outcome.usage.ended)
+    slot, outcome = s.slots[event.slot], event.outcome
+    usage = outcome.usage
+    running = slot.remove(event.job, usage.ended)
     if running is None:  # its worker was given up already
         return
     slot.finished += 1
-    slot.resting_rss = slot.resting_rss or event.outcome.resting_rss
     if not running.hook:
-        s.durations.add(running.row.task, event.outcome.usage.ended - event.outcome.usage.started)
-    leave(s, slot, running, event.outcome.usage.peak_rss)
-    conclude(s, slot, running, judged(running, event.outcome))
-    _retire_if_worn(s, slot, event.outcome.resting_rss)
+        s.durations.add(running.row.task, usage.ended - usage.started)
+    leave(s, slot, running, usage.peak_rss)
+    conclude(s, slot, running, judged(running, outcome))
+    if slot.place.mode is Mode.PROCESS:
+        _retire_if_worn(s, slot, outcome.resting_rss)
 
 
 def recalled(s: State, event: Recalled) -> None:
@@ -46,42 +53,47 @@ def recalled(s: State, event: Recalled) -> None:
         running = slot.remove(job, s.now)
         if running is not None:
             put_back(s, slot, running)
+    head = slot.head
+    if head is not None and head.stopping is not None and not slot.killing:  # it was begun before it could be taken
+        kill(s, slot, head)
 
 
 def died(s: State, event: Died) -> None:
     """A worker is gone: the culprit is charged, the innocent go back."""
     slot = s.slots[event.slot]
-    was_killed = slot.killing
-    slot.up = slot.killing = slot.recalling = False
-    slot.pid = slot.finished = slot.resting_rss = 0
-    culprits = _culprits(s, slot, event, was_killed)
+    culprits = _culprits(s, slot, event)
+    slot.replaced()
     for running in list(slot.queue):
         slot.queue.remove(running)
         if running in culprits:
             leave(s, slot, running, event.peak_rss)
-            conclude(s, slot, running, judged(running, _death(s, running, event)))
+            conclude(s, slot, running, judged(running, _death(running, event)))
         else:
             put_back(s, slot, running)
     s.dirty.add(slot.place.slot)
 
 
-def _culprits(s: State, slot: Slot, event: Died, was_killed: bool) -> list[Running]:
+def lost(s: State, slot: Slot) -> None:
+    """The executor of a slot is gone for good, and all that the slot holds with it: nobody is charged."""
+    slot.replaced()
+    for running in list(slot.queue):
+        slot.queue.remove(running)
+        put_back(s, slot, running)
+
+
+def _culprits(s: State, slot: Slot, event: Died) -> list[Running]:
     """The attempts that a death counts for: those stopped; else the head, if nobody else asked for the kill."""
-    stopped = [r for r in slot.queue if r.stopping is not None]
-    if stopped or was_killed:
-        return stopped
     if slot.serial:
-        return slot.running()
-    if event.job:
-        return [r for r in slot.queue if r.row.job == event.job]
-    if len(slot.queue) == 1:
-        return list(slot.queue)
+        return [] if slot.killing and not any(r.stopping for r in slot.running()) else slot.running()
+    culprits = [r for r in slot.queue if r.stopping is not None or r.row.job == event.job]
+    if culprits or len(slot.queue) == 1:
+        return culprits or list(slot.queue)
     # nobody knows who ended the async worker: each suspect runs alone next time, and then it shows
     s.suspects.update(r.row.job for r in slot.queue)
     return []
 
 
-def _death(s: State, running: Running, event: Died) -> Outcome:
+def _death(running: Running, event: Died) -> Outcome:
     usage = Usage(running.started or running.sent, event.at, event.cpu, max(event.peak_rss, running.observed))
     how = f"signal {event.signal}" if event.signal else f"exit code {event.exit_code}"
     return Outcome(
@@ -96,8 +108,8 @@ def _death(s: State, running: Running, event: Died) -> Outcome:
 
 
 def judged(running: Running, outcome: Outcome) -> Outcome:
-    """An outcome in the light of what stopped the attempt. A success that came first stays a success."""
-    if outcome.state is JobState.SUCCEEDED or running.stopping is None:
+    """An outcome in the light of what stopped the attempt. An end that came first stays what it was."""
+    if running.stopping is None or outcome.state in _DONE:
         return outcome
     if running.stopping is Stopping.TIMEOUT:
         text = f"took longer than {running.timeout:g} s"
@@ -110,17 +122,33 @@ def judged(running: Running, outcome: Outcome) -> Outcome:
 
 def leave(s: State, slot: Slot, running: Running, peak: int) -> None:
     """The books on what is in flight, after an attempt left its slot."""
+    row, queue = running.row, slot.queue
     s.dirty.add(slot.place.slot)
-    if slot.serial and not slot.queue:
-        s.room.leave(slot.place.slot, running.row.task, peak)
-    head = slot.head
-    if head is not None:
-        s.deadlines_at = min(s.deadlines_at, head.deadline)
-    group = running.row.group
-    if group is not None and not running.hook:
-        s.group_running[group] -= 1
-    for granted in s.desk.forget(running.row.job):
-        s.record(CallClosed(s.now, granted.call, "unknown", granted.asked.tokens, granted.asked.cost, b"{}"))
+    if slot.serial:
+        if not queue:
+            s.room.leave(slot.place.slot, row.task, peak)
+        elif (deadline := queue[0].deadline) < s.deadlines_at:
+            s.deadlines_at = deadline
+    if row.group is not None and not running.hook:
+        s.group_running[row.group] -= 1
+    if s.desk.busy or s.unacked:
+        _forget_talk(s, slot, row.job)
+    if s.offloads or s.offloaded:
+        forget_offloads(s, slot, row.job)
+
+
+def _forget_talk(s: State, slot: Slot, job: int) -> None:
+    """Nobody is left to answer. A call whose grant never left was never sent; of others nobody knows."""
+    number = slot.place.slot
+    unsent = {ack.ticket for _, ack in s.unacked if ack.job == job and ack.slot == number}
+    if unsent:
+        s.unacked = deque(item for item in s.unacked if item[1].job != job or item[1].slot != number)
+    for granted in s.desk.forget(job, unsent):
+        asked = granted.asked
+        if asked.ticket in unsent:
+            s.record(CallClosed(s.now, granted.call, "released", 0, 0, b"{}"))
+        else:
+            s.record(CallClosed(s.now, granted.call, "unknown", asked.tokens, asked.cost, b"{}"))
 
 
 def put_back(s: State, slot: Slot, running: Running) -> None:
@@ -130,6 +158,18 @@ def put_back(s: State, slot: Slot, running: Running) -> None:
         conclude(s, slot, running, _released(s, running))
         return
     s.book.put_back(running.row)
+    if running.stopping is Stopping.CANCEL:
+        cancel_held(s, running.row)
+
+
+def cancel_held(s: State, row: Row) -> None:
+    """A job in the window ends without having run."""
+    s.cancelled.add(row.job)
+    s.suspects.discard(row.job)
+    s.book.drop(row)
+    s.book.settle(row.job, s.batch)
+    s.record(JobCancelled(s.now, row.job))
+    s.publish(row, JobState.CANCELLED, Outcome(JobState.CANCELLED, Usage(s.now, s.now)))
 
 
 def _released(s: State, running: Running) -> Outcome:
@@ -141,10 +181,10 @@ def conclude(s: State, slot: Slot, running: Running, outcome: Outcome) -> None:
     if running.hook:
         _conclude_hook(s, running, outcome)
         return
-    row, charged = _counted(s, running, outcome)
+    row, charged = _counted(running, outcome)
     s.suspects.discard(row.job)
     s.record(AttemptEnded(s.now, row.job, running.attempt, slot.place.slot, outcome, charged))
-    if running.stopping is Stopping.RELEASE and outcome.state is not JobState.SUCCEEDED:
+    if not charged:
         _wait(s, row, s.now)
     elif outcome.state is JobState.FAILED:
         _failed(s, row, outcome)
@@ -152,9 +192,9 @@ def conclude(s: State, slot: Slot, running: Running, outcome: Outcome) -> None:
         finish(s, row, outcome)
 
 
-def _counted(s: State, running: Running, outcome: Outcome) -> tuple[Row, bool]:
+def _counted(running: Running, outcome: Outcome) -> tuple[Row, bool]:
     row = running.row
-    charged = running.stopping is not Stopping.RELEASE or outcome.state is JobState.SUCCEEDED
+    charged = running.stopping is not Stopping.RELEASE or outcome.state in _DONE
     crashed = charged and outcome.kind is FailureKind.CRASHED
     return row._replace(
         attempts=row.attempts + charged,
@@ -180,46 +220,50 @@ def _failed(s: State, row: Row, outcome: Outcome) -> None:
 def _wait(s: State, row: Row, due: float) -> None:
     started = s.now if row.first_started is None else row.first_started
     s.record(JobDue(s.now, row.job, due, row.attempts, row.total_attempts, row.deaths, started))
-    s.book.ended(row, s.batch, due)
+    s.book.ended(row, s.batch, due=due)
 
 
 def finish(s: State, row: Row, outcome: Outcome, quarantined: bool = False) -> None:
     """A job reached its end."""
+    succeeded = outcome.state is JobState.SUCCEEDED
     s.record(JobEnded(s.now, row.job, outcome.state, outcome, quarantined, row.key))
-    waiters = s.book.ended(row, s.batch)
+    waiters = s.book.ended(row, s.batch, succeeded=succeeded)
     s.publish(row, outcome.state, outcome)
     s.finished += 1
     if outcome.state is JobState.FAILED:
         s.failed += 1
         s.note(f"job `{row.name}` failed ({outcome.kind}): {outcome.message[:200]}")
-    elif outcome.state is JobState.SUCCEEDED:
-        for waiter in waiters:
-            cached(s, waiter, Source("", row.job))
+    for waiter in waiters:
+        cached(s, waiter, Source("", row.job))
 
 
 def cached(s: State, row: Row, source: Source) -> None:
-    """A held job takes the result of another one."""
-    s.book.drop(row)
+    """A job that has not started takes the result of another one."""
+    if row.job in s.book.held:
+        s.book.drop(row)
     s.book.settle(row.job, s.batch)
     s.record(JobCached(s.now, row.job, str(row.key), source))
     s.publish(row, JobState.SUCCEEDED, None, cached=True)
 
 
 def _conclude_hook(s: State, running: Running, outcome: Outcome) -> None:
-    offload = s.offloaded.pop(running.row.job, None)
-    if offload is None:
-        s.record(HookEnded(s.now, running.hook, running.row.task, outcome))
+    if running.hook != "offload":
+        fact = HookEnded(s.now, running.hook, running.row.task, outcome)
+        s.record(fact)
+        s.hooks_ended.append((s.batch, fact))
         return
-    failed = "" if outcome.state is JobState.SUCCEEDED else f"{outcome.kind or 'cancelled'}: {outcome.message}"
-    s.act.acks.append(Ack(offload.slot, offload.job, offload.ticket, failed, outcome.result))
+    offload = s.offloaded.pop(running.row.job, None)
+    if offload is not None:  # else the job that asked is gone
+        failed = "" if outcome.state is JobState.SUCCEEDED else f"{outcome.kind or 'cancelled'}: {outcome.message}"
+        s.act.acks.append(Ack(offload.slot, offload.job, offload.ticket, failed, outcome.result))
 
 
 def _retire_if_worn(s: State, slot: Slot, resting: int) -> None:
-    limits = s.policy.limits
-    if not slot.serial or slot.queue or slot.killing:
-        return
-    old = limits.jobs_per_worker is not None and slot.finished >= limits.jobs_per_worker
-    fat = limits.worker_growth is not None and resting - slot.resting_rss > limits.worker_growth
-    if old or fat:
+    """Replace a worker that has done its share or has grown, as soon as it holds nothing."""
+    growth = s.policy.limits.worker_growth
+    slot.resting_rss = slot.resting_rss or resting
+    slot.worn = slot.worn or (growth is not None and resting - slot.resting_rss > growth)
+    old = slot.life is not None and slot.finished >= slot.life
+    if (old or slot.worn) and not slot.queue and not slot.killing:
         slot.killing = True
         s.act.stops.append(Stop(slot.place.slot, "retire"))

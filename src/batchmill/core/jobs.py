@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import NamedTuple
 
 from batchmill.model.events import Load, Loaded
 from batchmill.model.jobs import Row
@@ -19,214 +18,261 @@ INFINITY = float("inf")
 MAIN, DUE = "main", "due"
 GROUP = "group:"
 CHUNK = 500  # rows read at once
-GROUP_CHUNK = 64
+GROUP_SHARE = 64  # rows of one capped group in memory
 PREPARING = 64  # jobs whose input files are digested at once
 
-
-class Entry(NamedTuple):
-    """A row in a ready queue; entries compare in the order in which jobs start."""
-
-    lane: int
-    priority: int  # negated: higher first
-    job: int
-    row: Row
+Order = tuple[int, int, int]
 
 
-def entry(row: Row) -> Entry:
-    """The place of a row in the order: lane, priority, plan number."""
-    return Entry(row.lane, -row.priority, row.job, row)
+def order(row: Row) -> Order:
+    """The place of a row: lane, priority (higher first), plan number."""
+    return (row.lane, -row.priority, row.job)
 
 
-@dataclass
+@dataclass(slots=True)
 class Stream:
     """A reading position in the ledger."""
 
     name: str
+    share: int  # rows of it that may be in memory
     after: tuple[float, ...] | None = None
     exhausted: bool = False
-    loading: bool = False
+    loading: int = 0  # the number of the Load that is not answered yet
+    stale: bool = False  # since that Load rows appeared that it may have passed over
     held: int = 0  # rows of this stream in memory and not started
+
+    def rewind(self) -> None:
+        """Read again from the start: rows appeared that may stand before the position. Known ones are no news."""
+        self.after, self.exhausted = None, False
+        self.stale = self.loading > 0
 
 
 class JobBook:
-    """The window. Every row that it holds is pending in the ledger, or its end is not committed yet."""
+    """The window. Every row that it holds is pending in the ledger, or its end is not committed yet.
 
-    def __init__(self, window: int, capped: Iterable[str] = ()) -> None:
+    Of equal keys one job at a time is ready or runs, their owner; the others wait for its end. Tasks in `unshared`
+    have no equal keys.
+    """
+
+    def __init__(self, window: int, capped: Iterable[str] = (), unshared: Iterable[str] = ()) -> None:
+        groups = [GROUP + name for name in capped]
+        share = max(2, window // 2 if groups else window)
         self.window = window
-        self.streams = {MAIN: Stream(MAIN)} | {GROUP + g: Stream(GROUP + g) for g in capped}
-        self.due = Stream(DUE, exhausted=True)
-        self.next_due = INFINITY
+        self.streams = {MAIN: Stream(MAIN, share)}
+        for name in groups:
+            self.streams[name] = Stream(name, max(2, min(GROUP_SHARE, share // len(groups))))
+        self.due = Stream(DUE, 2 * window)
+        self.next_due = -INFINITY  # an earlier invocation may have left waiting jobs
         self.held: dict[int, Row] = {}  # in the window and not started
-        self.ready: dict[Mode, list[Entry]] = {mode: [] for mode in Mode}
+        self.ready: dict[Mode, list[Order]] = {mode: [] for mode in Mode}
         self.busy: set[int] = set()  # started
-        self.settling: deque[tuple[int, int]] = deque()  # (batch, job): its end or wait is being committed
+        self.settling: deque[tuple[int, int, str | None]] = deque()  # (batch, job, key if it succeeded)
         self._settling: dict[int, int] = {}  # job -> batch
+        self._lingering: deque[tuple[int, int, int, str | None]] = deque()  # (last Load, batch, job, key)
         self._dues: deque[tuple[int, float]] = deque()  # (batch, due) not committed yet
-        self._unprepared: list[Entry] = []
+        self._loads = 0
+        self._unprepared: list[Order] = []
         self._preparing: set[int] = set()
-        self._running_keys: dict[str, int] = {}
-        self._key_waiters: dict[str, list[Row]] = {}
+        self._unshared = frozenset(unshared)
+        self._owners: dict[str, int] = {}
+        self._waiters: dict[str, list[int]] = {}
+        self._results: dict[str, int] = {}  # key -> job whose success rows may have been read without
 
     # --- reading on
 
     def loads(self, now: float) -> list[Load]:
         """What to read from the ledger now."""
-        wanted = [load for stream in self.streams.values() if (load := self._load(stream)) is not None]
+        wanted = [
+            self._load(stream)
+            for stream in self.streams.values()
+            if not (stream.exhausted or stream.loading) and 2 * stream.held <= stream.share
+        ]
         if self.due_wakeup <= now:
             self.next_due = INFINITY  # what is still to come is told by the answer, and by commits until then
-            self.due.loading = True
-            wanted.append(Load(DUE, self.due.after, CHUNK))
+            self.due.held = len(self.held)
+            wanted.append(self._load(self.due))
         return wanted
 
     @property
     def due_wakeup(self) -> float:
         """When waiting jobs should be read again; infinity while there is no room for them."""
-        full = len(self.held) >= 2 * self.window
+        full = len(self.held) >= self.due.share
         return INFINITY if self.due.loading or full else self.next_due
 
-    def _load(self, stream: Stream) -> Load | None:
-        chunk = CHUNK if stream.name == MAIN else GROUP_CHUNK
-        if stream.exhausted or stream.loading or stream.held >= chunk or len(self.held) >= self.window:
-            return None
-        stream.loading = True
-        return Load(stream.name, stream.after, chunk)
+    def _load(self, stream: Stream) -> Load:
+        self._loads += 1
+        stream.loading = self._loads
+        return Load(stream.name, stream.after, min(CHUNK, stream.share - stream.held))
 
     def loaded(self, event: Loaded) -> list[Row]:
         """Take in what was read; returns the rows that are new."""
         stream = self.due if event.stream == DUE else self.streams[event.stream]
-        stream.loading = False
-        stream.after = event.after if event.after is not None else stream.after
-        if event.stream != DUE:
+        stream.loading = 0
+        if stream.stale:
+            stream.stale = False
+        else:
+            stream.after = event.after if event.after is not None else stream.after
             stream.exhausted = event.exhausted
-        elif event.next_due is not None:
-            self.next_due = min(self.next_due, event.next_due)
-        return [row for row in event.rows if not self.knows(row.job)]
+        if event.stream == DUE:
+            more = event.next_due if event.exhausted else event.at
+            self.next_due = min(self.next_due, INFINITY if more is None else more)
+        new = [row for row in event.rows if not self.knows(row.job)]
+        self._forget()
+        return new
 
     def knows(self, job: int) -> bool:
         """Whether a job is in memory in any way."""
         return job in self.held or job in self.busy or job in self._settling
 
     def plan_grew(self) -> None:
-        """New rows are in the ledger."""
+        """New rows are in the ledger; some may come before those that were read already."""
         for stream in self.streams.values():
-            stream.exhausted = False
+            stream.rewind()
 
     # --- the window
 
-    def hold(self, row: Row) -> bool:
-        """Put a row into the window; True if its input files must be digested first."""
-        self.held[row.job] = row
-        self._stream_of(row).held += 1
+    def hold(self, row: Row) -> None:
+        """Put a row into the window; ready, unless its input files must be digested first."""
+        self._enter(row)
         if row.key is None:
-            heappush(self._unprepared, entry(row))
-            return True
-        self.push(row)
-        return False
+            heappush(self._unprepared, order(row))
+        else:
+            self.push(row)
 
     def push(self, row: Row) -> None:
-        """Make a held row ready to start."""
+        """Make a held row ready to start, or let it wait for the one of the same key."""
         self.held[row.job] = row
-        heappush(self.ready[row.mode], entry(row))
+        if row.key is not None and row.task not in self._unshared:
+            owner = self._owners.setdefault(row.key, row.job)
+            if owner != row.job:
+                self._waiters.setdefault(row.key, []).append(row.job)
+                return
+        heappush(self.ready[row.mode], order(row))
+
+    def result_of(self, row: Row) -> int | None:
+        """The job that gave the result of this row's key lately, too late for whoever read the row."""
+        if row.key is None or row.task in self._unshared:
+            return None
+        return self._results.get(row.key)
 
     def to_prepare(self) -> list[Row]:
         """The next rows whose input files should be digested."""
         rows = []
         while self._unprepared and len(self._preparing) < PREPARING:
-            row = heappop(self._unprepared).row
-            if row.job in self.held:
-                self._preparing.add(row.job)
-                rows.append(row)
+            job = heappop(self._unprepared)[2]
+            if job in self.held and job not in self._preparing:
+                self._preparing.add(job)
+                rows.append(self.held[job])
         return rows
 
     def prepared(self, job: int) -> Row | None:
         """The digest of a job's inputs is known; its row, if it is still wanted."""
         self._preparing.discard(job)
-        return self.held.get(job)
+        row = self.held.get(job)
+        return row if row is not None and row.key is None else None
 
     def peek(self, mode: Mode) -> Row | None:
-        """The next row of a mode, dropping those that are gone."""
+        """The next row of a mode."""
         queue = self.ready[mode]
-        while queue and queue[0].job not in self.held:
-            heappop(queue)
-        return queue[0].row if queue else None
+        return self.held[queue[0][2]] if queue else None
 
     def take(self, mode: Mode) -> Row:
         """Start the row that `peek` showed."""
-        row = heappop(self.ready[mode]).row
-        self.drop(row)
-        self.busy.add(row.job)
-        if row.key is not None:
-            self._running_keys.setdefault(row.key, row.job)
+        job = heappop(self.ready[mode])[2]
+        row = self.held[job]
+        self._exit(row)
+        self.busy.add(job)
         return row
 
     def drop(self, row: Row) -> None:
-        """Take a row out of the window."""
-        if self.held.pop(row.job, None) is not None:
-            self._stream_of(row).held -= 1
+        """Take a row out of the window for good."""
+        self._exit(row)
+        queue = self.ready[row.mode]
+        if (place := order(row)) in queue:
+            queue.remove(place)
+            heapify(queue)
+        for waiter in self._release(row):
+            self.push(waiter)
 
     def put_back(self, row: Row) -> None:
         """A started row returns to the window as if it had not been started."""
         self.busy.discard(row.job)
-        self._release_key(row)
+        self._enter(row)
+        heappush(self.ready[row.mode], order(row))  # it still owns its key
+
+    def _enter(self, row: Row) -> None:
         self.held[row.job] = row
         self._stream_of(row).held += 1
-        self.push(row)
+
+    def _exit(self, row: Row) -> None:
+        del self.held[row.job]
+        self._stream_of(row).held -= 1
 
     def _stream_of(self, row: Row) -> Stream:
-        return self.streams.get(f"{GROUP}{row.group}", self.streams[MAIN])
+        main = self.streams[MAIN]
+        return main if row.group is None else self.streams.get(GROUP + row.group, main)
 
-    def skip(self, mode: Mode) -> None:
+    def skip(self, mode: Mode) -> Order:
         """Pass over the row that `peek` showed; `set_aside` puts it back."""
-        heappop(self.ready[mode])
+        return heappop(self.ready[mode])
 
-    def set_aside(self, mode: Mode, keep: list[Entry]) -> None:
+    def set_aside(self, mode: Mode, keep: list[Order]) -> None:
         """Put entries back that could not start now."""
         self.ready[mode].extend(keep)
         heapify(self.ready[mode])
 
-    # --- equal keys
-
-    def must_wait(self, row: Row) -> bool:
-        """Whether a job of the same key runs now."""
-        return row.key is not None and row.key in self._running_keys
-
-    def wait_for_key(self, mode: Mode) -> None:
-        """The row that `peek` showed waits until the running job of its key ends."""
-        row = heappop(self.ready[mode]).row
-        self._key_waiters.setdefault(str(row.key), []).append(row)
-
-    def _release_key(self, row: Row) -> list[Row]:
-        if row.key is None or self._running_keys.get(row.key) != row.job:
-            return []
-        del self._running_keys[row.key]
-        waiters = [w for w in self._key_waiters.pop(row.key, []) if w.job in self.held]
-        for waiter in waiters:
-            self.push(waiter)
-        return waiters
-
     # --- ends
 
-    def ended(self, row: Row, batch: int, due: float | None = None) -> list[Row]:
-        """A started job ended or waits until `due`; returns held rows of the same key, ready again."""
+    def ended(self, row: Row, batch: int, *, due: float | None = None, succeeded: bool = False) -> list[Row]:
+        """A started job ended, or waits until `due`. After a success, returns the rows that waited for its key
+        (they are still held); else they are ready again."""
         self.busy.discard(row.job)
-        self.settle(row.job, batch)
         if due is not None:
             self._dues.append((batch, due))
-        return self._release_key(row)
+        key = row.key if succeeded and row.task not in self._unshared else None
+        if key is not None:
+            self._results[key] = row.job
+        self.settle(row.job, batch, key)
+        waiters = self._release(row)
+        if succeeded:
+            return waiters
+        for waiter in waiters:
+            self.push(waiter)
+        return []
 
-    def settle(self, job: int, batch: int) -> None:
+    def _release(self, row: Row) -> list[Row]:
+        key = row.key
+        if key is None or self._owners.get(key) != row.job:
+            return []
+        del self._owners[key]
+        return [self.held[job] for job in self._waiters.pop(key, ()) if job in self.held]
+
+    def settle(self, job: int, batch: int, key: str | None = None) -> None:
         """The ledger's row of a job is stale until `batch` is committed."""
-        self.settling.append((batch, job))
+        self.settling.append((batch, job, key))
         self._settling[job] = batch
 
-    def committed(self, batch: int) -> None:
+    def committed(self, batch: int, now: float) -> None:
         """Facts up to `batch` are in the ledger."""
         while self.settling and self.settling[0][0] <= batch:
-            number, job = self.settling.popleft()
-            if self._settling.get(job) == number:
-                del self._settling[job]
+            self._lingering.append((self._loads, *self.settling.popleft()))
         while self._dues and self._dues[0][0] <= batch:
-            self.next_due = min(self.next_due, self._dues.popleft()[1])
+            due = self._dues.popleft()[1]
+            if due <= now:  # the position may have passed it while it was not visible
+                self.due.rewind()
+            self.next_due = min(self.next_due, due)
+        self._forget()
+
+    def _forget(self) -> None:
+        """What is committed is forgotten once no reading is under way that began before: it shows old rows."""
+        oldest = min((s.loading for s in (self.due, *self.streams.values()) if s.loading), default=INFINITY)
+        lingering, settling, results = self._lingering, self._settling, self._results
+        while lingering and lingering[0][0] < oldest:
+            _, batch, job, key = lingering.popleft()
+            if settling.get(job) == batch:
+                del settling[job]
+            if key is not None and results.get(key) == job:
+                del results[key]
 
     def expect_due(self, batch: int, due: float) -> None:
         """A job that is not in memory will be due."""

@@ -30,7 +30,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Policy:
-    """The limits and rules of one invocation of a run."""
+    """The limits and rules of one invocation of a run.
+
+    Hooks and offloaded functions run in process slots (hooks inline, where there is none): `places` must have one.
+    """
 
     places: tuple[Place, ...]
     limits: Limits = field(default_factory=Limits)

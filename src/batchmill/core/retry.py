@@ -62,6 +62,8 @@ def _allowed(outcome: Outcome, retry: Retry, task_attempts: Mapping[FailureKind,
 
 def _wait(backoff: Backoff, failures: int, chance: Callable[[], float]) -> float:
     """Exponential back-off with full jitter (Brooker, "Exponential Backoff and Jitter", AWS 2015)."""
-    # the exponent is capped: 2.0 ** 2000 overflows long after any cap is reached
-    wait = min(backoff.max, backoff.base * backoff.factor ** min(max(failures, 1) - 1, 64))
+    try:
+        wait = min(backoff.max, backoff.base * float(backoff.factor) ** max(failures - 1, 0))
+    except OverflowError:
+        wait = backoff.max
     return wait * chance() if backoff.jitter == "full" else wait

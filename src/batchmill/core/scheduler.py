@@ -5,17 +5,19 @@ It has no clock, disk, thread or chance of its own: the same events give the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from batchmill.core import closing, ending, starting
 from batchmill.core.calls import CallDesk
 from batchmill.core.jobs import JobBook
 from batchmill.core.pace import Pacer
-from batchmill.core.policy import Policy
+from batchmill.core.policy import Place, Policy
 from batchmill.core.room import Room
 from batchmill.core.slots import RECALL_AFTER, Running, Slot, Stopping
 from batchmill.core.state import INFINITY, Offload, State
+from batchmill.core.stopping import stop
 from batchmill.model import events as ev
+from batchmill.model.jobs import Row, Source
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
 
@@ -26,18 +28,18 @@ class Scheduler:
     def __init__(self, policy: Policy, chance: Callable[[], float]) -> None:
         limits = policy.limits
         caps = dict(limits.group_concurrency)
+        unshared = (name for name, traits in policy.tasks.items() if not traits.reuses)
         self.state = State(
             policy,
             chance,
-            JobBook(policy.window, caps),
-            {place.slot: Slot(place) for place in policy.places},
+            JobBook(policy.window, caps, unshared),
+            {place.slot: Slot(place, _life(place, policy)) for place in policy.places},
             CallDesk(limits.budget, dict(limits.quotas), policy.spent, policy.next_call),
             Room(policy.total_memory or limits.total_memory, policy.reserve),
             Pacer(limits.rate) if limits.rate is not None else None,
             group_cap=caps,
         )
         self.course = closing.Course(self.state)
-        self._hooks: list[tuple[int, ev.HookEnded]] = []  # (batch, fact) not committed yet
         self._handlers: dict[type, Callable[..., None]] = {
             ev.Ended: ending.ended,
             ev.Died: ending.died,
@@ -69,7 +71,7 @@ class Scheduler:
                 self._committed(event.number)
             elif (handler := self._handlers.get(type(event))) is not None:
                 handler(s, event)
-        if s.started is not None:
+        if s.started is not None and not self.finished:
             self._decide()
         return self._finished_act()
 
@@ -81,41 +83,50 @@ class Scheduler:
         s = self.state
         closing.watch(s)
         _admit_calls(s)
-        if s.ending is None:
-            s.act.loads.extend(s.book.loads(s.now) if self.course.phase >= closing.Phase.JOBS else ())
-            s.act.prepares.extend(ev.Prepare(row) for row in s.book.to_prepare())
-            if self.course.phase is closing.Phase.JOBS and not s.ledger_failed:
+        if s.offloads and not (s.ending is not None and s.ending.now):
+            starting.start_offloads(s)
+        if s.ending is None and self.course.phase is closing.Phase.JOBS:
+            self._feed()
+            if not s.ledger_failed:
                 starting.fill(s)
         before = self.course.phase
         self.course.advance(s)
         if self.course.phase is closing.Phase.JOBS and before < closing.Phase.JOBS:
-            s.act.loads.extend(s.book.loads(s.now))
+            self._feed()
+
+    def _feed(self) -> None:
+        s = self.state
+        s.act.loads.extend(s.book.loads(s.now))
+        s.act.prepares.extend(ev.Prepare(row) for row in s.book.to_prepare())
 
     def _finished_act(self) -> ev.Act:
         s = self.state
         for number in s.dirty:
             s.record(_slot_row(s, s.slots[number]))
         s.dirty.clear()
-        act = s.act
-        if act.facts:
-            act.batch = s.batch
-            self._hooks += [(s.batch, fact) for fact in act.facts if type(fact) is ev.HookEnded]
+        if s.act.facts:
+            s.act.batch = s.batch
             s.batch += 1
-        return act
+        self._release_acks()
+        return s.act
 
     def _committed(self, number: int) -> None:
         s = self.state
         s.committed = number
         s.ledger_failed = ""
-        s.book.committed(number)
+        s.book.committed(number, s.now)
         while s.unpublished and s.unpublished[0][0] <= number:
             s.act.published.append(s.unpublished.popleft()[1])
-        while s.unacked and s.unacked[0][0] <= number:
+        self._release_acks()
+        while s.hooks_ended and s.hooks_ended[0][0] <= number:
+            self.course.hook_committed(s, s.hooks_ended.popleft()[1])
+
+    def _release_acks(self) -> None:
+        s = self.state
+        while s.unacked and s.unacked[0][0] <= s.committed:
             ack = s.unacked.popleft()[1]
-            _wait_ends(s, ack)
+            _wait_ends(s, ack.slot, ack.job, ack.ticket)
             s.act.acks.append(ack)
-        while self._hooks and self._hooks[0][0] <= number:
-            self.course.hook_committed(s, self._hooks.pop(0)[1])
 
     @property
     def finished(self) -> bool:
@@ -125,30 +136,35 @@ class Scheduler:
     @property
     def hungry(self) -> bool:
         """Whether a worker is idle although it could work: then no event should wait for company."""
-        s = self.state
-        return any(slot.up and not slot.queue and not slot.killing for slot in s.slots.values())
+        return any(slot.idle for slot in self.state.slots.values())
 
     @property
     def next_wakeup(self) -> float:
         """When the clock alone makes something happen; infinity for never."""
         s = self.state
-        times = [s.deadlines_at, s.desk.next_wakeup(s.now)]
+        times = [s.deadlines_at, closing.run_deadline(s)]
+        if not s.ledger_failed:
+            times.append(s.desk.next_wakeup(s.now))
         if s.ending is not None:
             times.append(s.ending.until)
-            # what is past was acted on: only an event can help now
-            return min((t for t in times if t > s.now), default=INFINITY)
-        times.append(s.book.due_wakeup)
-        if s.pacer is not None and any(s.book.ready.values()):
-            times.append(s.pacer.when(s.now))
-        if s.policy.limits.deadline is not None and s.started is not None:
-            times.append(s.started + s.policy.limits.deadline)
-        times += [
-            r.started + RECALL_AFTER
-            for slot in s.slots.values()
-            if len(slot.queue) > 1 and slot.serial and not slot.recalling
-            if (r := slot.queue[0]).started is not None and r.started + RECALL_AFTER > s.now
-        ]
-        return min(times)
+        elif self.course.phase is closing.Phase.JOBS:
+            times += _start_times(s)
+        # what is past was acted on: only an event can help there
+        return min((t for t in times if t > s.now), default=INFINITY)
+
+
+def _life(place: Place, policy: Policy) -> int | None:
+    return policy.limits.jobs_per_worker if place.mode is Mode.PROCESS else None
+
+
+def _start_times(s: State) -> Iterator[float]:
+    """When waiting jobs come due, the pace allows a start, or jobs wait too long behind another."""
+    yield s.book.due_wakeup
+    if s.pacer is not None:
+        yield s.pacer.when(s.now)
+    for slot in s.places(Mode.PROCESS):
+        if len(slot.queue) > 1 and (started := slot.queue[0].started) is not None:
+            yield started + RECALL_AFTER
 
 
 def _slot_row(s: State, slot: Slot) -> ev.SlotSet:
@@ -172,10 +188,17 @@ def _loaded(s: State, event: ev.Loaded) -> None:
     for row in s.book.loaded(event):
         if row.job in s.cancelled:
             continue
-        if row.source is not None:
-            ending.cached(s, row, row.source)
+        source = row.source or _late_source(s, row)
+        if source is not None:
+            ending.cached(s, row, source)
         else:
             s.book.hold(row)
+
+
+def _late_source(s: State, row: Row) -> Source | None:
+    """A result that was not committed yet when the row was read."""
+    job = s.book.result_of(row)
+    return None if job is None else Source("", job)
 
 
 def _prepared(s: State, event: ev.Prepared) -> None:
@@ -190,10 +213,10 @@ def _prepared(s: State, event: ev.Prepared) -> None:
         ending.finish(s, row, outcome)
         return
     row = row._replace(key=event.key)
-    s.book.held[row.job] = row
     s.record(ev.JobKeyed(s.now, row.job, str(event.key)))
-    if event.source is not None:
-        ending.cached(s, row, event.source)
+    source = event.source or _late_source(s, row)
+    if source is not None:
+        ending.cached(s, row, source)
     else:
         s.book.push(row)
 
@@ -208,10 +231,10 @@ def _find(s: State, slot: int, job: int) -> Running | None:
     return s.slots[slot].find(job)
 
 
-def _wait_ends(s: State, ack: ev.Ack) -> None:
-    running = _find(s, ack.slot, ack.job)
+def _wait_ends(s: State, slot: int, job: int, ticket: int) -> None:
+    running = _find(s, slot, job)
     if running is not None:
-        running.wait_ends(ack.ticket, s.now)
+        running.wait_ends(ticket, s.now)
         s.deadlines_at = min(s.deadlines_at, running.deadline)
 
 
@@ -219,9 +242,13 @@ def _step_done(s: State, event: ev.StepDone) -> None:
     running = _find(s, event.slot, event.job)
     if running is None:
         return
-    if running.row.key is not None:
-        key = running.row.key
-        s.record(ev.StepSaved(event.at, event.job, key, running.attempt, event.step, event.seconds))
+    row = running.row
+    if row.key is not None:
+        s.record(ev.StepSaved(event.at, row.job, row.key, running.attempt, event.step, event.seconds))
+        # should it start again from here, it must not do this step again
+        kept = tuple(step for step in row.steps if step.name != event.step.name)
+        running.row = row._replace(steps=(*kept, event.step))
+    running.wait_begins(event.ticket, s.now)
     s.ack(ev.Ack(event.slot, event.job, event.ticket))
 
 
@@ -249,11 +276,12 @@ def _refuse(s: State, asked: ev.CallAsked) -> None:
     """No money will be left for this call: its job goes back to pending, so that a raised budget continues it."""
     running = _find(s, asked.slot, asked.job)
     if running is not None:
-        closing.stop(s, s.slots[asked.slot], running, Stopping.RELEASE)
+        stop(s, s.slots[asked.slot], running, Stopping.RELEASE)
 
 
 def _call_settled(s: State, event: ev.CallSettled) -> None:
     granted = s.desk.settle(event.job, event.ticket, event.tokens, event.cost, event.sent)
+    _wait_ends(s, event.slot, event.job, event.ticket)  # it may have given up waiting
     if granted is None:
         return
     if event.sent:
@@ -268,9 +296,13 @@ def _limit_seen(s: State, event: ev.LimitSeen) -> None:
 
 def _offload_asked(s: State, event: ev.OffloadAsked) -> None:
     running = _find(s, event.slot, event.job)
-    if running is not None:
-        row = running.row._replace(mode=Mode.PROCESS, timeout=running.timeout, memory=running.memory, group=None)
+    if running is None:
+        return
+    if s.places(Mode.PROCESS):
+        row = running.row._replace(mode=Mode.PROCESS, timeout=running.timeout, memory=running.memory)
         s.offloads.append(Offload(event.slot, event.job, event.ticket, event.payload, row))
+    else:
+        s.act.acks.append(ev.Ack(event.slot, event.job, event.ticket, "this run has no worker process"))
 
 
 def _commit_failed(s: State, event: ev.CommitFailed) -> None:

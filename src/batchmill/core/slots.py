@@ -17,7 +17,7 @@ RECALL_AFTER = 0.05  # a head that runs longer gives the jobs behind it back to 
 
 
 class Stopping(StrEnum):
-    """Why the attempt at the head was ended."""
+    """Why an attempt was ended."""
 
     TIMEOUT = "timeout"
     MEMORY = "memory"
@@ -25,7 +25,7 @@ class Stopping(StrEnum):
     CANCEL = "cancel"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Running:
     """One attempt in a slot."""
 
@@ -36,66 +36,88 @@ class Running:
     memory: int | None
     hook: str = ""
     started: float | None = None  # None while it waits behind the head
-    waiting_calls: dict[int, float] = field(default_factory=dict)  # ticket -> since
+    waiting: set[int] = field(default_factory=set)  # tickets of grants and commits that it waits for
+    waiting_since: float = 0.0
     waited: float = 0.0
     stopping: Stopping | None = None
     observed: int = 0  # bytes, when it was stopped for memory
-    progress: tuple[float, float | None, str] | None = None
 
     @property
     def deadline(self) -> float:
         """When it runs out of time; waiting for grants does not count."""
-        if self.timeout is None or self.started is None or self.waiting_calls or self.stopping is not None:
+        if self.timeout is None or self.started is None or self.waiting or self.stopping is not None:
             return INFINITY
         return self.started + self.timeout + self.waited
 
     def wait_begins(self, ticket: int, now: float) -> None:
         """It waits for a grant or a step's commit."""
-        self.waiting_calls[ticket] = now
+        if not self.waiting:
+            self.waiting_since = now
+        self.waiting.add(ticket)
 
     def wait_ends(self, ticket: int, now: float) -> None:
         """It goes on. Overlapping waits of one attempt count once."""
-        since = self.waiting_calls.pop(ticket, None)
-        if since is not None and not self.waiting_calls:
-            self.waited += now - since
+        if ticket in self.waiting:
+            self.waiting.discard(ticket)
+            if not self.waiting:
+                self.waited += now - self.waiting_since
 
 
-@dataclass
+@dataclass(slots=True)
 class Slot:
     """One slot and what it holds, in the order sent."""
 
     place: Place
+    life: int | None = None  # attempts after which its worker is replaced
     up: bool = False  # Ready came, and nothing ended it since
     pid: int = 0
     queue: deque[Running] = field(default_factory=deque)
     recalling: bool = False
     killing: bool = False
+    worn: bool = False  # its worker grew too much
     finished: int = 0  # attempts of the present worker
     resting_rss: int = 0  # of the present worker after its first attempt
+    serial: bool = True  # attempts run one after the other
 
-    @property
-    def serial(self) -> bool:
-        """Whether attempts run one after the other."""
-        return self.place.mode is not Mode.ASYNC
+    def __post_init__(self) -> None:
+        self.serial = self.place.mode is not Mode.ASYNC
 
     @property
     def head(self) -> Running | None:
         """The attempt that runs (in a serial slot)."""
         return self.queue[0] if self.queue else None
 
+    @property
+    def idle(self) -> bool:
+        """Its worker waits for work."""
+        return self.up and not self.queue and not self.killing
+
     def find(self, job: int) -> Running | None:
         """The attempt of a job in this slot."""
-        return next((r for r in self.queue if r.row.job == job), None)
+        queue = self.queue
+        if queue and queue[0].row.job == job:
+            return queue[0]
+        return next((r for r in queue if r.row.job == job), None)
 
     def running(self) -> list[Running]:
         """The attempts that run now."""
         return list(self.queue)[:1] if self.serial else list(self.queue)
 
+    def late(self, now: float) -> bool:
+        """Whether what runs in a serial slot takes too long for others to wait behind it."""
+        if not self.serial or not self.queue:
+            return False
+        started = self.queue[0].started
+        return started is not None and now >= started + RECALL_AFTER
+
     def room(self, ahead: int) -> int:
         """How many more attempts may be sent."""
-        if not self.up or self.killing or self.recalling:
+        if not self.up or self.killing or self.recalling or self.worn:
             return 0
-        return (ahead if self.serial else self.place.capacity) - len(self.queue)
+        most = ahead if self.serial else self.place.capacity
+        if self.life is not None:
+            most = min(most, self.life - self.finished)
+        return most - len(self.queue)
 
     def send(self, running: Running, now: float) -> None:
         """An attempt was sent."""
@@ -108,11 +130,19 @@ class Slot:
         running = self.find(job)
         if running is None:
             return None
-        self.queue.remove(running)
-        head = self.head
-        if self.serial and head is not None and head.started is None:
-            head.started = max(ended, head.sent)
+        queue = self.queue
+        if queue[0] is running:
+            queue.popleft()
+        else:
+            queue.remove(running)
+        if self.serial and queue and queue[0].started is None:
+            queue[0].started = max(ended, queue[0].sent)
         return running
+
+    def replaced(self) -> None:
+        """Its worker is gone; the next one says Ready."""
+        self.up = self.killing = self.recalling = self.worn = False
+        self.pid = self.finished = self.resting_rss = 0
 
 
 class Durations:
@@ -120,15 +150,14 @@ class Durations:
 
     def __init__(self) -> None:
         self._average: dict[str, float] = {}
+        self._ahead: dict[str, int] = {}
 
     def add(self, task: str, seconds: float) -> None:
         """Take in one attempt."""
         old = self._average.get(task, seconds)
-        self._average[task] = old + 0.2 * (seconds - old)
+        average = self._average[task] = old + 0.2 * (seconds - old)
+        self._ahead[task] = max(1, min(MOST_AHEAD, int(WINDOW_SECONDS / max(average, 1e-6))))
 
     def ahead(self, task: str) -> int:
         """How many jobs of a task a worker may hold: 1 for an unknown one."""
-        average = self._average.get(task)
-        if average is None:
-            return 1
-        return max(1, min(MOST_AHEAD, int(WINDOW_SECONDS / max(average, 1e-6))))
+        return self._ahead.get(task, 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from batchmill.core.jobs import Entry, entry
-from batchmill.core.slots import Running, Slot
+from batchmill.core.jobs import Order
+from batchmill.core.slots import MOST_AHEAD, Running, Slot
 from batchmill.core.state import Offload, State
 from batchmill.model.events import Start
 from batchmill.model.jobs import Row
@@ -12,56 +12,49 @@ from batchmill.model.states import Mode
 
 def fill(s: State) -> None:
     """Send ready jobs to the slots: first one to every idle slot, then as many ahead as pays."""
-    _start_offloads(s)
-    for mode in Mode:
-        if s.book.ready[mode] and (slots := s.places(mode)):
-            _fill_mode(s, mode, slots)
+    ready = s.book.ready
+    modes = [mode for mode, queue in ready.items() if queue]
+    if len(modes) > 1:  # they share the pace
+        modes.sort(key=lambda mode: ready[mode][0])
+    for mode in modes:
+        _fill_mode(s, mode, s.places(mode))
 
 
 def _fill_mode(s: State, mode: Mode, slots: list[Slot]) -> None:
-    aside: list[Entry] = []
+    aside: list[Order] = []
     for slot in slots:
-        if not slot.queue and slot.room(1) > 0:
+        if not slot.queue:
             _fill_slot(s, slot, 1, aside)
-    for slot in slots:
-        head = s.book.peek(mode)
-        if head is None:
-            break
-        _fill_slot(s, slot, slot.room(_ahead(s, head)), aside)
+    if not (s.offloads and mode is Mode.PROCESS):  # an offloaded function needs a slot that runs empty
+        for slot in slots:
+            if not slot.late(s.now):
+                _fill_slot(s, slot, MOST_AHEAD, aside)
     if aside:
         s.book.set_aside(mode, aside)
+
+
+def _fill_slot(s: State, slot: Slot, most: int, aside: list[Order]) -> None:
+    mode = slot.place.mode
+    if slot.room(most) <= 0:
+        return
+    while (row := s.book.peek(mode)) is not None:
+        if _group_is_full(s, row):
+            aside.append(s.book.skip(mode))
+        elif slot.room(min(most, _ahead(s, row))) > 0 and _may_start(s, slot, row):
+            start(s, slot, s.book.take(mode))
+        else:
+            return
 
 
 def _ahead(s: State, row: Row) -> int:
     """How many jobs a worker may hold. Limits on starts are exact only if nothing is sent ahead."""
     limits = s.policy.limits
     exact = limits.rate is not None or limits.total_memory is not None or row.group in s.group_cap
-    return 1 if exact else s.durations.ahead(row.task)
+    return 1 if exact or row.mode is not Mode.PROCESS else s.durations.ahead(row.task)
 
 
-def _fill_slot(s: State, slot: Slot, room: int, aside: list[Entry]) -> None:
-    while room > 0:
-        row = _next(s, slot, aside)
-        if row is None:
-            return
-        start(s, slot, row)
-        room -= 1
-
-
-def _next(s: State, slot: Slot, aside: list[Entry]) -> Row | None:
-    """The first ready job that may start in this slot now; it is taken out of the window."""
-    mode = slot.place.mode
-    while (row := s.book.peek(mode)) is not None:
-        if s.traits(row).reuses and s.book.must_wait(row):
-            s.book.wait_for_key(mode)
-        elif _group_is_full(s, row) or not _suspect_may(s, slot, row):
-            aside.append(entry(row))
-            s.book.skip(mode)
-        elif not _paced(s) or not _fits(s, slot, row):
-            return None
-        else:
-            return s.book.take(mode)
-    return None
+def _may_start(s: State, slot: Slot, row: Row) -> bool:
+    return _suspect_may(s, slot, row) and _paced(s) and _fits(s, slot, row)
 
 
 def _group_is_full(s: State, row: Row) -> bool:
@@ -70,10 +63,9 @@ def _group_is_full(s: State, row: Row) -> bool:
 
 def _suspect_may(s: State, slot: Slot, row: Row) -> bool:
     """An async job that may have ended a worker runs alone, until it is known to be innocent."""
-    if not s.suspects or slot.serial:
+    if not s.suspects or slot.serial or not slot.queue:
         return True
-    alone = any(running.row.job in s.suspects for running in slot.queue)
-    return not alone and (row.job not in s.suspects or not slot.queue)
+    return row.job not in s.suspects and not any(running.row.job in s.suspects for running in slot.queue)
 
 
 def _paced(s: State) -> bool:
@@ -92,47 +84,54 @@ def _timeout(s: State, row: Row) -> float | None:
     return row.timeout or s.policy.limits.timeout or s.traits(row).timeout
 
 
-def start(s: State, slot: Slot, row: Row, *, hook: str = "", payload: bytes | None = None) -> None:
-    """Send one attempt to a slot, and keep the books on it."""
-    timeout, memory, attempt = _timeout(s, row), _memory(s, row), row.total_attempts + 1
-    running = Running(row, attempt, s.now, timeout, memory, hook)
+def start(s: State, slot: Slot, row: Row) -> None:
+    """Send one attempt of a job to a slot, and keep the books on it."""
+    if s.pacer is not None:
+        s.pacer.take(s.now)
+    if row.group is not None:
+        s.group_running[row.group] += 1
+    _send(s, slot, Running(row, row.total_attempts + 1, s.now, _timeout(s, row), _memory(s, row)))
+
+
+def _send(s: State, slot: Slot, running: Running, payload: bytes | None = None) -> None:
+    row, number = running.row, slot.place.slot
     slot.send(running, s.now)
     s.deadlines_at = min(s.deadlines_at, running.deadline)
-    s.dirty.add(slot.place.slot)
+    s.dirty.add(number)
     if slot.serial:
-        s.room.enter(slot.place.slot, s.room.estimate(row.task, memory))
-    if not hook:
-        if s.pacer is not None:
-            s.pacer.take(s.now)
-        if row.group is not None:
-            s.group_running[row.group] += 1
-    s.act.starts.append(Start(slot.place.slot, row, attempt, timeout, memory, payload, hook))
-
-
-def idle_process(s: State) -> Slot | None:
-    """A process slot with nothing in it."""
-    return next((slot for slot in s.places(Mode.PROCESS) if slot.room(1) > 0), None)
+        s.room.enter(number, s.room.estimate(row.task, running.memory))
+    command = Start(number, row, running.attempt, running.timeout, running.memory, payload, running.hook)
+    s.act.starts.append(command)
 
 
 def start_hook(s: State, task: str, hook: str) -> bool:
-    """Start a hook of a task in an idle process slot (or inline, where there is none); False if all are busy."""
+    """Start a hook of a task in an idle process slot (or inline, where there is none); False if all are busy.
+
+    The limits of a job are not those of a hook.
+    """
     slots = s.places(Mode.PROCESS) or s.places(Mode.INLINE)
     slot = next((candidate for candidate in slots if candidate.room(1) > 0), None)
     if slot is None:
         return False
-    start(s, slot, _pseudo(s, task, hook), hook=hook)
+    row = Row(_pseudo(s), f"{hook}:{task}", task, slot.place.mode, "", "{}", None)
+    _send(s, slot, Running(row, 1, s.now, None, None, hook))
     return True
 
 
-def _pseudo(s: State, task: str, name: str) -> Row:
-    job, s.next_pseudo = s.next_pseudo, s.next_pseudo - 1
-    return Row(job, f"{name}:{task}", task, Mode.PROCESS, "", "{}", None)
-
-
-def _start_offloads(s: State) -> None:
-    while s.offloads and (slot := idle_process(s)) is not None:
+def start_offloads(s: State) -> None:
+    """Start functions of async jobs in idle process slots, under the limits of their jobs."""
+    while s.offloads and (slot := _idle_process(s)) is not None:
         offload: Offload = s.offloads.popleft()
-        row = offload.row._replace(job=s.next_pseudo, total_attempts=0, steps=())
-        s.next_pseudo -= 1
+        row = offload.row._replace(job=_pseudo(s), total_attempts=0, steps=(), group=None)
         s.offloaded[row.job] = offload
-        start(s, slot, row, hook="offload", payload=offload.payload)
+        _send(s, slot, Running(row, 1, s.now, row.timeout, row.memory, "offload"), offload.payload)
+
+
+def _idle_process(s: State) -> Slot | None:
+    return next((slot for slot in s.places(Mode.PROCESS) if slot.room(1) > 0), None)
+
+
+def _pseudo(s: State) -> int:
+    """A number for what is not a job: negative, never used twice."""
+    number, s.next_pseudo = s.next_pseudo, s.next_pseudo - 1
+    return number

@@ -12,7 +12,7 @@ from batchmill.core.pace import Pacer
 from batchmill.core.policy import Policy, Traits
 from batchmill.core.room import Room
 from batchmill.core.slots import Durations, Slot
-from batchmill.model.events import Ack, Act, Fact, Noted, Published
+from batchmill.model.events import Ack, Act, Fact, HookEnded, Noted, Published
 from batchmill.model.jobs import Row
 from batchmill.model.outcomes import Outcome
 from batchmill.model.states import JobState, Mode, RunState
@@ -29,6 +29,7 @@ class Ending:
     reason: str
     now: bool = False  # kill what is in flight instead of waiting for it
     until: float = INFINITY  # then what is in flight is killed
+    asked: bool = False  # by a signal or a request: the next one means now
 
 
 @dataclass
@@ -61,6 +62,7 @@ class State:
     committed: int = 0
     unacked: deque[tuple[int, Ack]] = field(default_factory=deque)
     unpublished: deque[tuple[int, Published]] = field(default_factory=deque)
+    hooks_ended: deque[tuple[int, HookEnded]] = field(default_factory=deque)  # not committed yet
     group_running: Counter[str] = field(default_factory=Counter)
     group_cap: dict[str, int] = field(default_factory=dict)
     dirty: set[int] = field(default_factory=set)  # slots whose head changed in this step
@@ -75,6 +77,10 @@ class State:
     offloads: deque[Offload] = field(default_factory=deque)
     offloaded: dict[int, Offload] = field(default_factory=dict)  # pseudo job -> its request
     next_pseudo: int = -1
+    by_mode: dict[Mode, list[Slot]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.by_mode = {m: [slot for slot in self.slots.values() if slot.place.mode is m] for m in Mode}
 
     def record(self, fact: Fact) -> None:
         """Write this down; what rests on it waits for the commit of `batch`."""
@@ -91,8 +97,8 @@ class State:
         self.unpublished.append((self.batch, Published(self.now, row, state, outcome, cached, retry_in)))
 
     def ack(self, ack: Ack) -> None:
-        """Answer a worker once this step's facts are durable."""
-        self.unacked.append((self.batch, ack))
+        """Answer a worker once the facts of this step so far are durable."""
+        self.unacked.append((self.batch if self.act.facts else self.batch - 1, ack))
 
     def traits(self, row: Row) -> Traits:
         """What is known of a row's task."""
@@ -103,13 +109,15 @@ class State:
         if self.ending is None:
             self.note(f"{state.value}: {reason}")
             self.ending = Ending(state, reason, now, until)
-        elif now and not self.ending.now:
+            return
+        self.ending.until = min(self.ending.until, until)
+        if now and not self.ending.now:
             self.note(f"stopping now: {reason}")
             self.ending.now = True
 
     def places(self, mode: Mode) -> list[Slot]:
         """The slots of a mode."""
-        return [slot for slot in self.slots.values() if slot.place.mode is mode]
+        return self.by_mode[mode]
 
     @property
     def in_flight(self) -> int:
