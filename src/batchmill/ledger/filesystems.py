@@ -7,9 +7,9 @@ from pathlib import Path
 
 from batchmill.errors import HomeError
 
-_NETWORK = frozenset(
-    "9p afs beegfs beegfs_nodev ceph cephfs cifs coda cvmfs davfs fhgfs gfs gfs2 glusterfs gpfs lustre mfs moosefs"
-    " ncpfs nfs nfs3 nfs4 ocfs2 orangefs panfs pvfs2 smb smb2 smb3 smbfs vboxsf virtiofs wekafs".split()
+_NETWORK = re.compile(
+    r"9p|afs|beegfs\w*|ceph|cephfs|cifs|coda|cvmfs|davfs|fhgfs|gfs2?|glusterfs|gpfs|lustre|mfs|moosefs|ncpfs|nfs\d?"
+    r"|ocfs2|orangefs|panfs|pvfs2|smb\w*|vboxsf|virtiofs|wekafs"
 )
 _NETWORK_FUSE = re.compile(
     r"fuse\.(sshfs|rclone|s3fs|gcsfuse|glusterfs|ceph|ceph-fuse|mfs|juicefs|davfs2?|curlftpfs|smbnetfs|beegfs|goofys"
@@ -35,7 +35,7 @@ def file_system_of(path: Path, mounts: str) -> str:
 
 def is_network(kind: str) -> bool:
     """Whether a type of file system is shared over a network."""
-    return kind in _NETWORK or _NETWORK_FUSE.fullmatch(kind) is not None
+    return (_NETWORK.fullmatch(kind) or _NETWORK_FUSE.fullmatch(kind)) is not None
 
 
 def refuse_network(folder: Path, mounts: str | None = None) -> None:

@@ -8,7 +8,6 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from batchmill.ledger import garbage
 from batchmill.ledger.database import connect_reader, connect_writer, transaction
 from batchmill.ledger.filesystems import refuse_network
 from batchmill.ledger.index import HomeIndex
-from batchmill.ledger.lease import acquire, holder
+from batchmill.ledger.lease import holder, idle
 from batchmill.ledger.migrations import create_schema
 from batchmill.ledger.objects import ObjectStore, sync_folder
 from batchmill.ledger.paths import RunPaths, safe_file_name
@@ -82,11 +81,6 @@ class Home:
         """The objects of all runs."""
         return ObjectStore(self.path / "objects")
 
-    @property
-    def index(self) -> HomeIndex:
-        """What is known across runs: keys with results, digests of input files. The caller closes it."""
-        return HomeIndex(self.path)
-
     def paths(self, run: str) -> RunPaths:
         """The files of the run with this id, whether it exists or not."""
         return RunPaths(self.path, run)
@@ -148,20 +142,16 @@ class Home:
 
     def remove(self, run: RunPaths) -> None:
         """Delete a run; its objects go with the next `gc`. Raises RunHeld while a process works on it."""
-        lease = acquire(run) if _has_ledger(run) else None
-        try:
-            trash = run.folder.with_name(f".{run.id}.{os.getpid()}.trash")
+        with idle(run):
+            trash = run.folder.with_name(f".{run.id}.{os.getpid()}{garbage.TRASH}")
             run.folder.rename(trash)
-        finally:
-            if lease is not None:
-                lease.release()
-        with closing(self.index) as index:
+        with HomeIndex(self.path) as index:
             index.forget(run.id)
         shutil.rmtree(trash)
 
     def gc(self) -> int:
         """Delete what no run needs any more; returns the bytes that were freed. Live runs are left alone."""
-        return garbage.collect(self.path, self.all_paths())
+        return garbage.collect(self.path, self.all_paths)
 
     def _ordinals(self, stem: str) -> set[int]:
         matches = (_ID.fullmatch(folder.name) for folder in (self.path / "runs").iterdir())
@@ -192,10 +182,10 @@ def run_info(paths: RunPaths) -> RunInfo | None:
     """A run as it is listed; None when its ledger cannot be read (`verify` says why)."""
     try:
         with closing(connect_reader(paths.ledger)) as connection:
-            query = "SELECT id, name, ordinal, task, state, created, finished FROM run"
-            *columns, state, created, finished = connection.execute(query).fetchone()
+            row = connection.execute("SELECT name, ordinal, task, state, created, finished FROM run").fetchone()
             counts = dict(connection.execute("SELECT state, sum(n) FROM counts GROUP BY state"))
-            return RunInfo(paths.id, *columns[1:], _shown(paths, RunState(state)), created, finished, counts)
+        name, ordinal, task, state, created, finished = row
+        return RunInfo(paths.id, name, ordinal, task, _shown(paths, RunState(state)), created, finished, counts)
     except (sqlite3.Error, TypeError, ValueError):
         return None
 
@@ -207,11 +197,6 @@ def _shown(paths: RunPaths, state: RunState) -> RunState:
     except LedgerError:
         return state
     return RunState.INTERRUPTED if interrupted else state
-
-
-def _has_ledger(run: RunPaths) -> bool:
-    """Whether the run can be leased: a damaged one can only be removed."""
-    return run_info(run) is not None
 
 
 def _create_ledger(paths: RunPaths, run: NewRun, ordinal: int) -> None:
@@ -239,5 +224,3 @@ def _create_ledger(paths: RunPaths, run: NewRun, ordinal: int) -> None:
             )
         connection.execute("PRAGMA journal_mode = DELETE")
     new.rename(paths.ledger)
-
-

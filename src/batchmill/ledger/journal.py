@@ -18,6 +18,7 @@ from batchmill.ledger.closing import close_cleanly
 from batchmill.ledger.database import Durability, connect_writer, ledger_errors
 from batchmill.ledger.facts import Batch
 from batchmill.ledger.files import RunFiles
+from batchmill.ledger.lease import Lease
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.planning import PlanChunk, Planner
 from batchmill.ledger.queries import SQL
@@ -44,26 +45,28 @@ _Item = _Facts | PlanChunk | _Close
 class Journal:
     """Writes facts and plan chunks in the order in which they are submitted.
 
-    `answer` is called in the writer's thread with Committed, CommitFailed and Planned. The caller holds the lease as
-    long as the journal is open. `wall_offset` is wall minus monotonic time. Raises LedgerError when the ledger cannot
-    be opened for writing.
+    `answer` is called in the writer's thread with Committed, CommitFailed and Planned, from `start` on. `lease` is
+    kept as long as the journal is open. `wall_offset` is wall minus monotonic time. Raises LedgerError when the
+    ledger cannot be opened for writing.
     """
 
     def __init__(
         self,
         paths: RunPaths,
+        lease: Lease,
         *,
         durability: Durability = "power",
         wall_offset: float,
         answer: Callable[[Event], None],
     ) -> None:
         self._paths = paths
+        self._epoch = lease.epoch
         self._offset = wall_offset
         self._answer = answer
         with ledger_errors(paths.ledger):
             self._connection = connect_writer(paths.ledger, durability)
-            query = "SELECT epoch, tick, active_s, planned FROM run"
-            self._epoch, self._tick, self._active, self._planned = self._connection.execute(query).fetchone()
+            query = "SELECT tick, active_s, planned FROM run"
+            self._tick, self._active, self._planned = self._connection.execute(query).fetchone()
         self._opened = time.monotonic()
         self._files = RunFiles(paths, durable=durability == "power")
         self._planner = Planner(self._connection)
@@ -73,8 +76,12 @@ class Journal:
         self._submitted = self._answered = 0  # batches; each is written by one thread only
         self._chunks_submitted = self._chunks_answered = 0
         self._closing = threading.Event()
+        self._plan_error = ""  # what broke the plan off
         self._lost = ""  # why facts could not be written before the end
-        self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
+        self._thread = threading.Thread(target=self._write_all, name="batchmill-journal", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
         self._thread.start()
 
     def submit(self, batch: int, facts: Sequence[Fact]) -> None:
@@ -105,6 +112,8 @@ class Journal:
         if not self._closing.is_set():
             self._queue.put(_Close())
             self._closing.set()
+            if self._thread.ident is None:
+                self._thread.start()
         self._thread.join()
         if self._lost:
             raise LedgerError(
@@ -203,10 +212,11 @@ class Journal:
         batch.chunk_errors.clear()
         for chunk, objects in batch.chunks:
             try:
-                self._planner.insert(chunk, objects, batch.tick, now)
-                batch.chunk_errors.append("")
+                if not self._plan_error:
+                    self._planner.insert(chunk, objects, batch.tick, now)
             except (LedgerError, UnicodeEncodeError) as error:
-                batch.chunk_errors.append(str(error))
+                self._plan_error = str(error)
+            batch.chunk_errors.append(self._plan_error)
 
     def _conclude(self, batch: Batch) -> None:
         """What follows a commit: links, log lines, answers."""

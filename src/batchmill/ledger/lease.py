@@ -15,6 +15,8 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -81,6 +83,20 @@ def acquire(paths: RunPaths) -> Lease:
             raise
         _held[os.getpid(), paths.lock] = lease
     return lease
+
+
+@contextmanager
+def idle(paths: RunPaths) -> Iterator[None]:
+    """Keep everybody from the run without touching its ledger. Raises RunHeld while somebody works on it."""
+    with _guard:
+        descriptor = _lock(paths)
+        try:
+            _held[os.getpid(), paths.lock] = lease = Lease(paths, descriptor, 0, _sign(descriptor))
+        except BaseException:
+            os.close(descriptor)
+            raise
+    with lease:
+        yield
 
 
 def holder(paths: RunPaths) -> Owner | None:

@@ -128,6 +128,7 @@ class Planner:
             state,
             kind,
             job.invalid,
+            job.invalid is not None,
             finished,
             tick,
         )

@@ -1,6 +1,9 @@
 -- The journal's statements, one under each `-- name --` heading. Parameters are in the order of the row builders
 -- in facts.py; what readers ask is beside the code that asks it.
 
+-- next_tick --
+UPDATE run SET tick = tick + 1 RETURNING tick
+
 -- claim --
 -- the fence: a driver that lost its lease, or a transaction that is written already, changes no row
 UPDATE run SET tick = ?, active_s = ?, spent = spent + ? WHERE epoch = ? AND tick = ?
@@ -52,7 +55,12 @@ WHERE number = ? AND state IN ('pending', 'failed', 'cancelled')
 -- job_reset --
 UPDATE jobs SET state = 'pending', kind = NULL, message = NULL, finished = NULL, quarantined = 0, due = ?,
   attempts = 0, deaths = 0, first_started = NULL, result = NULL, result_object = NULL, metrics = NULL, tick = ?
-WHERE number = ? AND state IN ('failed', 'cancelled', 'skipped')
+WHERE number = ? AND state IN ('failed', 'cancelled', 'skipped') AND NOT unfit
+
+-- failed_reset --
+UPDATE jobs SET state = 'pending', kind = NULL, message = NULL, finished = NULL, quarantined = 0, due = NULL,
+  attempts = 0, deaths = 0, first_started = NULL, result = NULL, result_object = NULL, metrics = NULL, tick = ?
+WHERE state = 'failed' AND NOT unfit AND quarantined <= ?
 
 -- job_cancelled --
 UPDATE jobs SET state = 'cancelled', due = NULL, finished = ?, tick = ? WHERE number = ? AND state = 'pending'
@@ -82,8 +90,8 @@ INSERT OR REPLACE INTO hooks (hook, task, state, kind, message, result, finished
 
 -- plan_job --
 INSERT INTO jobs (number, name, binding, params, key, inputs, grp, lane, priority, timeout, memory, retry, state,
-  kind, message, finished, tick)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  kind, message, unfit, finished, tick)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- plan_moved --
 UPDATE run SET planned = planned + ?, plan_position = ?, plan_done = ?

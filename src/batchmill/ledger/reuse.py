@@ -1,4 +1,6 @@
-"""Copying results of jobs with the same key, from this run's ledger or another's. Nobody decides here who is a source."""
+"""Copying results of jobs with the same key, from this run's ledger or another's. Which job is a source is
+decided elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -49,6 +49,7 @@ CREATE TABLE jobs (
   state TEXT NOT NULL DEFAULT 'pending',
   cached INTEGER NOT NULL DEFAULT 0,
   quarantined INTEGER NOT NULL DEFAULT 0,
+  unfit INTEGER NOT NULL DEFAULT 0,    -- 1: planned as failed, since it cannot run at all; nothing tries it again
   source_run TEXT,                     -- of a cached job
   source_job INTEGER,
   due REAL,                            -- not before (a retry)

@@ -1,0 +1,228 @@
+"""Reading a ledger for the driver: pending rows in the order in which they start, and what happened before.
+
+Connections are read-only and never checkpoint; every method is one short transaction. Reports read by `report.query`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from batchmill.errors import LedgerError, RunNotFound
+from batchmill.ledger.database import connect_reader, ledger_errors
+from batchmill.ledger.migrations import check_version, version_of
+from batchmill.ledger.objects import ObjectStore
+from batchmill.ledger.planning import decode_retry
+from batchmill.ledger.records import Chunk, Past, RunRow, Selection
+from batchmill.model.jobs import FileIdentity, Row, SavedStep, Source
+from batchmill.model.states import Mode, RunState
+
+__all__ = ["LedgerReader", "Selection"]
+
+_MOST_BYTES = 16_000_000  # of parameters in one answer: the window stays small, whatever they hold
+_GROUP = "group:"
+_COLUMNS = (
+    "number, name, task, mode, version, params, key, inputs, grp, lane, priority, timeout, memory, retry, attempts,"
+    " total_attempts, deaths, first_started, due"
+)
+_READY = "state = 'pending' AND due IS NULL"
+_Condition = tuple[str, tuple[Any, ...]]
+
+
+class LedgerReader:
+    """One run's ledger, read-only; a context manager, for one thread at a time.
+
+    Raises RunNotFound when there is no such file, LedgerError when it cannot be read or is of a newer version.
+    """
+
+    def __init__(self, ledger: Path) -> None:
+        self._ledger = ledger
+        self._objects = ObjectStore(ledger.parent.parent.parent / "objects")
+        if not ledger.is_file():
+            raise RunNotFound(f"there is no ledger `{ledger}`", hint="`batchmill ls` lists the runs")
+        with ledger_errors(ledger):
+            self._connection = connect_reader(ledger)
+            check_version(ledger, version_of(self._connection))
+
+    def __enter__(self) -> LedgerReader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    # --- the run
+
+    def run(self) -> RunRow:
+        """The run's row."""
+        rows = self._all(f"SELECT {', '.join(RunRow._fields)} FROM run")
+        if len(rows) != 1:
+            raise LedgerError(f"the ledger `{self._ledger}` holds no run")
+        row = RunRow(*rows[0])
+        return row._replace(state=RunState(row.state), plan_done=bool(row.plan_done))
+
+    def counts(self) -> dict[str, int]:
+        """Jobs by state, and those `cached` and `retried`."""
+        return dict(self._all("SELECT state, sum(n) FROM counts GROUP BY state"))
+
+    def group_counts(self) -> dict[str, dict[str, int]]:
+        """The same for every group; `""` holds the jobs without one."""
+        groups: dict[str, dict[str, int]] = {}
+        for group, state, n in self._all("SELECT grp, state, n FROM counts"):
+            groups.setdefault(group, {})[state] = n
+        return groups
+
+    def past(self) -> Past:
+        """What earlier invocations leave to the next one."""
+        hooks = self._all("SELECT hook, task FROM hooks WHERE state = 'succeeded'")
+        ((last,),) = self._all("SELECT coalesce(max(id), 0) FROM calls")
+        ((unknown,),) = self._all("SELECT coalesce(sum(cost), 0) FROM calls WHERE state IN ('unknown', 'reserved')")
+        return Past(frozenset(hooks), last + 1, self.run().spent + unknown)
+
+    def prepared(self) -> dict[str, dict[str, str]]:
+        """The artifacts of `prepare` hooks: task, name, digest of the object."""
+        found: dict[str, dict[str, str]] = {}
+        for hook, name, digest in self._all("SELECT hook, name, digest FROM artifacts WHERE hook LIKE 'prepare:%'"):
+            found.setdefault(hook.partition(":")[2], {})[name] = digest
+        return found
+
+    def succeeded(self, key: str) -> Source | None:
+        """The first job of this run that has a result for this key."""
+        rows = self._all(
+            "SELECT min(number) FROM jobs WHERE substr(key, 1, 8) = substr(?1, 1, 8) AND key = ?1"
+            " AND state = 'succeeded'",
+            (key,),
+        )
+        return None if rows[0][0] is None else Source("", rows[0][0])
+
+    def bindings(self) -> list[tuple[str, str, str]]:
+        """Task, mode and code version of all planned jobs."""
+        return self._all("SELECT task, mode, version FROM bindings ORDER BY id")
+
+    def number_of(self, name: str) -> int | None:
+        """The plan number of the job with this name."""
+        rows = self._all("SELECT number FROM jobs WHERE name = ?", (name,))
+        return rows[0][0] if rows else None
+
+    # --- pending rows
+
+    def load(
+        self,
+        stream: str,
+        after: Sequence[float] | None,
+        limit: int,
+        now_wall: float,
+        capped_groups: Iterable[str] = (),
+        selection: Selection | None = None,
+    ) -> Chunk:
+        """At most `limit` pending rows of a stream, by lane, priority (higher first) and plan number.
+
+        `main` leaves the `capped_groups` out, `group:NAME` is one of them, `due` holds the waiting jobs whose time
+        has come, longest waiting first. `Row.first_started` is wall time. `after` is a former answer's.
+        """
+        if stream == "due":
+            return self._load_due(limit, now_wall, selection)
+        where, given = _all_of(_stream(stream, capped_groups), _selected(selection))
+        rows: list[Row] = []
+        whole = True
+        for position, given_position in _positions(after):
+            wanted = limit - len(rows)
+            if wanted <= 0:
+                whole = False
+                break
+            query = f"{_READY} AND {position} AND {where} ORDER BY lane, priority DESC, number LIMIT ?"
+            found, cut = self._rows(query, (*given_position, *given, wanted))
+            rows += (row for row, _ in found)
+            if cut or len(found) == wanted:
+                whole = False
+                break
+        last = (rows[-1].lane, -rows[-1].priority, rows[-1].job) if rows else None
+        return Chunk(tuple(rows), whole, last)
+
+    def _load_due(self, limit: int, now: float, selection: Selection | None) -> Chunk:
+        where, given = _all_of(("state = 'pending' AND due IS NOT NULL", ()), _selected(selection))
+        # the time that follows is asked for first: a row that comes in between is then due too early, not too late
+        waiting = self._all(f"SELECT min(due) FROM jobs WHERE {where} AND due > ?", (*given, now))
+        found, cut = self._rows(f"{where} AND due <= ? ORDER BY due, number LIMIT ?", (*given, now, limit))
+        rows = tuple(row for row, _ in found)
+        whole = not cut and len(rows) < limit
+        return Chunk(rows, whole, None, waiting[0][0] if whole else now)
+
+    def _rows(self, query: str, given: Sequence[Any]) -> tuple[list[tuple[Row, float | None]], bool]:
+        """Rows with their due times, and whether there was no room for all of them."""
+        found: list[tuple[Row, float | None]] = []
+        size = 0
+        stepped = bool(self._all("SELECT 1 FROM steps LIMIT 1"))
+        statement = f"SELECT {_COLUMNS} FROM jobs JOIN bindings ON bindings.id = jobs.binding WHERE {query}"
+        for columns in self._all(statement, given):
+            row, due = self._row(columns, stepped)
+            found.append((row, due))
+            size += len(row.params)
+            if size > _MOST_BYTES:
+                return found, True
+        return found, False
+
+    def _row(self, columns: Sequence[Any], stepped: bool) -> tuple[Row, float | None]:
+        *plain, due = columns
+        row = Row(*plain)
+        return row._replace(
+            mode=Mode(row.mode),
+            params=self._objects.text(row.params),
+            inputs=_inputs(plain[7]),
+            retry=decode_retry(plain[13]),
+            steps=self.steps(row.key) if stepped and row.key is not None else (),
+            source=None if row.key is None else self.succeeded(row.key),
+        ), due
+
+    def steps(self, key: str) -> tuple[SavedStep, ...]:
+        """The finished steps of a job, by its key, in the order in which they finished."""
+        rows = self._all("SELECT name, arguments, value FROM steps WHERE key = ? ORDER BY finished, name", (key,))
+        return tuple(SavedStep(name, arguments, self._objects.text(value).encode()) for name, arguments, value in rows)
+
+    def _all(self, query: str, given: Sequence[Any] = ()) -> list[Any]:
+        with ledger_errors(self._ledger):
+            return self._connection.execute(query, given).fetchall()
+
+
+def _inputs(text: str | None) -> tuple[FileIdentity, ...]:
+    return tuple(FileIdentity(*identity) for identity in json.loads(text)) if text else ()
+
+
+def _positions(after: Sequence[float] | None) -> Iterator[_Condition]:
+    """The parts of the order behind a position, each a range of the index."""
+    if after is None:
+        yield "true", ()
+        return
+    lane, priority, number = after[0], -after[1], after[2]
+    yield "lane = ? AND priority = ? AND number > ?", (lane, priority, number)
+    yield "lane = ? AND priority < ?", (lane, priority)
+    yield "lane > ?", (lane,)
+
+
+def _stream(stream: str, capped: Iterable[str]) -> _Condition:
+    if stream.startswith(_GROUP):
+        return "grp = ?", (stream.removeprefix(_GROUP),)
+    groups = tuple(capped)
+    return f"(grp IS NULL OR grp NOT IN ({', '.join('?' * len(groups))}))" if groups else "true", groups
+
+
+def _selected(selection: Selection | None) -> _Condition:
+    if selection is None:
+        return "true", ()
+    parts: list[_Condition] = []
+    if selection.names:
+        parts.append((f"({' OR '.join(['name GLOB ?'] * len(selection.names))})", selection.names))
+    if selection.group is not None:
+        parts.append(("grp = ?", (selection.group,)))
+    if selection.numbers is not None:
+        parts.append(("number IN (SELECT value FROM json_each(?))", (json.dumps(sorted(selection.numbers)),)))
+    return _all_of(*parts) if parts else ("true", ())
+
+
+def _all_of(*parts: _Condition) -> _Condition:
+    return " AND ".join(condition for condition, _ in parts), tuple(value for _, given in parts for value in given)
