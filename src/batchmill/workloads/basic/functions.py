@@ -72,7 +72,8 @@ def _module_file(module: str, search_path: Sequence[str]) -> Path:
 
 
 def _is_context(argument: Any) -> bool:
-    return argument.name == "ctx" or argument.annotation.partition("|")[0].strip().rpartition(".")[2] == "Context"
+    kind: str = argument.annotation.partition("|")[0].strip().rpartition(".")[2]
+    return argument.name == "ctx" or kind == "Context"
 
 
 def _checked(function: str, arguments: Sequence[Any], given: dict[str, Any]) -> dict[str, Any]:
