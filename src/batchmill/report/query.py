@@ -127,6 +127,20 @@ class RunView:
         """The job whose last attempt had the highest peak memory; None before any job has run."""
         return next(iter(self._top("peak_rss", 1)), None)
 
+    def most_retried(self, n: int = 20) -> list[JobView]:
+        """The `n` jobs with most attempts, of those that had more than one."""
+        return self._job_views(
+            f"SELECT {_JOB_COLUMNS} FROM jobs WHERE total_attempts > 1 ORDER BY total_attempts DESC, number LIMIT ?",
+            (n,),
+        )
+
+    def cached_from(self) -> dict[str, int]:
+        """How many jobs took their result from which run, most first; `""` is this run itself."""
+        rows = self._all(
+            "SELECT coalesce(source_run, ''), count(*) FROM jobs WHERE cached GROUP BY 1 ORDER BY 2 DESC, 1"
+        )
+        return dict(rows)
+
     def _top(self, column: str, n: int) -> list[JobView]:
         return self._job_views(
             f"SELECT {_JOB_COLUMNS} FROM jobs WHERE {column} IS NOT NULL AND NOT cached"
