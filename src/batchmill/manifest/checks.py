@@ -6,11 +6,12 @@ What needs the disk (do the files exist, what is in the table) is not checked he
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import Any
 
 from batchmill import plugins
 from batchmill.manifest import template
-from batchmill.manifest.findings import Finding, did_you_mean, listed
+from batchmill.manifest.findings import MAX_FINDINGS, Finding, did_you_mean, listed
 from batchmill.manifest.yaml_source import Location
 from batchmill.manifest.yaml_text import shown
 from batchmill.model.manifest import NO_SOURCE, RangeAxis
@@ -28,18 +29,18 @@ def find(values: Values, *, known: Collection[str] = (), foreign: bool = False) 
     """All that is wrong beyond the structure. `known` are task names besides the installed ones; the task of a
     foreign format need not be installed before the run."""
     tasks = sorted({*plugins.task_names(), *known})
-    findings = [
-        *(() if foreign else _unknown_tasks(values, tasks)),
+    findings = (
+        *(() if foreign else islice(_unknown_tasks(values, tasks), MAX_FINDINGS)),
         *_missing_task(values, tasks),
         *_missing_jobs(values),
         *_missing_files(values),
-        *_duplicate_names(values),
-        *_axes(values),
-        *_combinations(values),
+        *islice(_duplicate_names(values), MAX_FINDINGS),
+        *islice(_axes(values), MAX_FINDINGS),
+        *islice(_combinations(values), MAX_FINDINGS),
         *_templates(values),
-        *_task_parameters(values),
-        *_retried(values),
-    ]
+        *islice(_task_parameters(values), MAX_FINDINGS),
+        *islice(_retried(values), MAX_FINDINGS),
+    )
     return list(dict.fromkeys(findings))
 
 

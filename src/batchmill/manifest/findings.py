@@ -11,6 +11,7 @@ from typing import NamedTuple
 from batchmill.manifest.yaml_source import Location
 from batchmill.model import near
 
+MAX_FINDINGS = 500  # of one kind: a text that is no manifest at all may hold millions
 _MAX_NEAR = 64  # longer words are no misspellings, and comparing them costs their length squared
 
 

@@ -9,13 +9,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from batchmill.manifest import schema
-from batchmill.manifest.findings import Finding, did_you_mean, label, listed
+from batchmill.manifest.findings import MAX_FINDINGS, Finding, did_you_mean, label, listed
 from batchmill.manifest.scalars import resolve
 from batchmill.manifest.yaml_source import Location
 from batchmill.manifest.yaml_text import shown
 from batchmill.model.manifest import Manifest
 
-MAX_FINDINGS = 1000  # a text that is no manifest at all may hold millions
 _OTHER_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
