@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Batch:
 
     document: Document
     plan: Plan
-    book: TaskBook = field(repr=False)
+    overrides: tuple[str, ...] = ()  # what was set over the document's text
 
     @property
     def manifest(self) -> Manifest:
@@ -48,15 +49,10 @@ class Batch:
         """The name of its runs."""
         return self.document.name
 
-    @property
-    def tasks(self) -> dict[str, Task]:
-        """The tasks that its jobs use."""
-        return {name: self.book(name) for name in sorted({binding.task for binding in self.plan.bindings})}
-
 
 def from_file(path: str | Path, overrides: Sequence[str] = ()) -> Batch:
     """The batch that a manifest describes. Raises ManifestError, PlanError or TaskError."""
-    return _batch(read(path, overrides), TaskBook())
+    return _batch(read(path, overrides), TaskBook(), overrides)
 
 
 def from_call(target: Target, **values: Any) -> Batch:
@@ -67,7 +63,8 @@ def from_call(target: Target, **values: Any) -> Batch:
     values = {name: value for name, value in values.items() if value is not None}
     overrides = values.pop("overrides", ())
     if isinstance(target, str | os.PathLike):
-        return _batch(read(Path(target), [*overrides, *_as_overrides(values)]), TaskBook())
+        overrides = [*overrides, *_as_overrides(values)]
+        return _batch(read(Path(target), overrides), TaskBook(), overrides)
     given = {}
     if target is not None:
         task = target if isinstance(target, Task) else plugins.make_task(target)
@@ -76,16 +73,14 @@ def from_call(target: Target, **values: Any) -> Batch:
     name = values.get("name") or (function_name(target) if callable(target) else values.get("task", "batch"))
     if values.get("task") and not any(values.get(source) for source in ("jobs", "matrix", "files", "table")):
         values["jobs"] = [{"params": {}}]  # a call without any source is one job
-    document = from_values(values, folder=Path.cwd(), name=str(name), overrides_=overrides, known_tasks=tuple(given))
-    return _batch(document, TaskBook(given))
+    document = from_values(values, folder=Path.cwd(), name=str(name), overrides=overrides, known_tasks=tuple(given))
+    return _batch(document, TaskBook(given), overrides)
 
 
 def _as_overrides(values: Mapping[str, Any]) -> list[str]:
     """Values over a manifest file's own, in the form of `--set`."""
-    import json
-
     return [f"{name}={json.dumps(value)}" for name, value in values.items()]
 
 
-def _batch(document: Document, book: TaskBook) -> Batch:
-    return Batch(document, build(document, book), book)
+def _batch(document: Document, book: TaskBook, overrides: Sequence[str]) -> Batch:
+    return Batch(document, build(document, book), tuple(overrides))

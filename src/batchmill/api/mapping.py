@@ -103,7 +103,7 @@ def _finished(batch: Batch, home: Path) -> Generator[tuple[int, JobOutcome], Non
     def work() -> None:
         try:
             execute(batch, Invocation(home), Quiet(), observers=(collector,), opened=opened)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that iterates
             failure.append(error)
         finally:
             collector.ended.put(_END)

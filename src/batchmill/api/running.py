@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,16 +15,24 @@ from batchmill import plugins
 from batchmill._version import __version__
 from batchmill.api.batch import Batch, Target, from_call
 from batchmill.api.runs import Run, exit_code, home_path
+from batchmill.driver.feed import Choice
+from batchmill.driver.loop import Observer
 from batchmill.driver.session import Finish, Order, Session
-from batchmill.errors import UsageError
-from batchmill.ledger.home import Home, RunInfo
-from batchmill.ledger.index import HomeIndex
-from batchmill.ledger.lease import acquire
+from batchmill.errors import TaskError, UsageError
+from batchmill.ledger.home import Home, NewRun
+from batchmill.ledger.invocation import copy_steps, prepare_invocation, set_run_state
+from batchmill.ledger.lease import Lease, acquire
 from batchmill.ledger.paths import RunPaths
-from batchmill.ledger.reader import Selection
+from batchmill.ledger.reader import LedgerReader
 from batchmill.live.base import Display
+from batchmill.live.choice import choose
+from batchmill.live.facts import RunInfoLite
+from batchmill.live.tracker import Tracker
+from batchmill.live.watch import Watch
 from batchmill.model.events import Act, Event
-from batchmill.model.jobs import PlannedJob
+from batchmill.model.states import RunState
+from batchmill.report.query import RunView
+from batchmill.report.summary import write_reports
 
 LIMITS = (
     "workers",
@@ -48,7 +55,7 @@ class Invocation(NamedTuple):
     """How a batch is run this time. Nothing here changes its plan."""
 
     home: Path
-    selection: Selection | None = None
+    choice: Choice | None = None
     keep_failed: bool = False
     fresh: bool = False  # results of other runs do not count
     inline: bool = False  # in this process, for a debugger
@@ -62,3 +69,233 @@ class Finished(NamedTuple):
     exit_code: int
     nothing_to_do: bool = False
     new_run: bool = False
+
+
+class Observers(NamedTuple):
+    """Several observers as one."""
+
+    parts: tuple[Observer, ...]
+
+    def see(self, events: Sequence[Event], act: Act) -> None:
+        """Show one turn of the loop to each."""
+        for part in self.parts:
+            part.see(events, act)
+
+
+def execute(
+    batch: Batch,
+    invocation: Invocation,
+    display: Display,
+    *,
+    observers: Sequence[Observer] = (),
+    opened: Callable[[Run, Session | None], None] = lambda run, session: None,
+) -> Finished:
+    """Run a batch to its end, or continue its run. `opened` is told the run as soon as it is known.
+
+    Raises TaskError, UsageError (the name is another task's), RunHeld or LedgerError.
+    """
+    plugins.refuse_inside_import()
+    _refuse_missing_tasks(batch)
+    home = Home(invocation.home)
+    paths, new = _run_of(home, batch)
+    with acquire(paths) as lease:
+        return _invoke(paths, lease, batch, invocation, display, observers, opened)._replace(new_run=new)
+
+
+def _refuse_missing_tasks(batch: Batch) -> None:
+    missing = batch.plan.missing_tasks
+    if missing:
+        raise TaskError(
+            f"the task `{missing[0]}` is not installed",
+            hint=f"installed tasks: {', '.join(f'`{name}`' for name in plugins.task_names())}",
+            code="task/unknown",
+        )
+
+
+def _run_of(home: Home, batch: Batch) -> tuple[RunPaths, bool]:
+    """The newest run of the batch's name, if its plan is this one; else a new run. And whether it is new."""
+    earlier = home.runs_of(batch.name)[-1:]
+    for paths in earlier:
+        with LedgerReader(paths.ledger) as reader:
+            row = reader.run()
+        if row.plan_digest == batch.plan.digest and row.task == _task_name(batch):
+            return paths, False
+    paths = home.create_run(_new_run(batch))
+    for old in earlier:
+        copy_steps(paths, old)
+        _supersede(old)
+    return paths, True
+
+
+def _task_name(batch: Batch) -> str:
+    return batch.manifest.task or ",".join(sorted(batch.plan.tasks))
+
+
+def _new_run(batch: Batch) -> NewRun:
+    sources = {name: task.source._asdict() for name, task in batch.plan.tasks.items() if task.source is not None}
+    for source in sources.values():
+        source.pop("payload")
+    provenance = {
+        "batchmill": __version__,
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "command": shlex.join(sys.argv),
+        "tasks": sources,
+        "manifest": str(batch.document.path or ""),
+        "overrides": list(batch.overrides),
+        "name": batch.name,
+    }
+    return NewRun(
+        name=batch.name,
+        task=_task_name(batch),
+        plan_digest=batch.plan.digest,
+        folder=str(batch.plan.folder),
+        seed=batch.manifest.seed,
+        provenance=json.dumps(provenance),
+        manifest=batch.document.text,
+    )
+
+
+def _supersede(old: RunPaths) -> None:
+    """An unfinished run whose manifest was edited is not continued by `run` any more."""
+    with LedgerReader(old.ledger) as reader:
+        state = reader.run().state
+    if state is not RunState.FINISHED:
+        with acquire(old):
+            set_run_state(old, RunState.SUPERSEDED, "its manifest was edited")
+
+
+def _invoke(
+    paths: RunPaths,
+    lease: Lease,
+    batch: Batch,
+    invocation: Invocation,
+    display: Display,
+    observers: Sequence[Observer],
+    opened: Callable[[Run, Session | None], None],
+) -> Finished:
+    run = Run(paths.folder)
+    prepare_invocation(paths, keep_failed=invocation.keep_failed)
+    with LedgerReader(paths.ledger) as reader:
+        row, counts, past = reader.run(), reader.counts(), reader.past()
+    if row.plan_done and not counts.get("pending") and row.state is RunState.FINISHED:
+        opened(run, None)
+        return Finished(run, exit_code(row.state, row.reason, counts), nothing_to_do=True)
+    order = Order(
+        paths,
+        lease,
+        row.name,
+        batch.manifest,
+        batch.plan.tasks,
+        Path(row.folder),
+        past,
+        jobs=None if row.plan_done else batch.plan.jobs(row.plan_position),
+        planned=row.planned,
+        total=batch.plan.count(),
+        choice=invocation.choice,
+        fresh=invocation.fresh,
+        inline=invocation.inline,
+        drain_grace=invocation.drain_grace,
+    )
+    finish = _watched(order, run, counts, display, observers, opened)
+    _conclude(batch, run)
+    return Finished(run, _code(run, finish))
+
+
+def _watched(
+    order: Order,
+    run: Run,
+    counts: Mapping[str, int],
+    display: Display,
+    observers: Sequence[Observer],
+    opened: Callable[[Run, Session | None], None],
+) -> Finish:
+    """Drive the run with its display."""
+    tracker = Tracker(time.monotonic, counts=counts, total=order.total or order.planned)
+    holder: list[Session] = []
+    watch = Watch(tracker, display, time.monotonic, lambda: holder[0].peek())
+    session = Session(order, Observers((watch, *observers)))
+    holder.append(session)
+    display.begin(RunInfoLite(run.id, ", ".join(order.tasks), len(session.policy.places), bool(counts)))
+    opened(run, session)
+    try:
+        finish = session.run()
+        watch.show()
+    finally:
+        display.end()
+    return finish
+
+
+def _conclude(batch: Batch, run: Run) -> None:
+    """What is made of a run once it stands still: reports in its folder, exports where the manifest wants them."""
+    with RunView(run.folder) as view:
+        write_reports(view, batch.manifest.report.formats)
+    if batch.manifest.output is not None:
+        folder = batch.plan.folder / batch.manifest.output
+        for fmt in batch.manifest.report.formats:
+            run.export(folder / f"{run.name}.{fmt}", fmt)
+
+
+def _code(run: Run, finish: Finish) -> int:
+    if finish.ledger_error:
+        return 5
+    if finish.state is RunState.INTERRUPTED and finish.signal:
+        return 128 + finish.signal
+    return exit_code(finish.state, finish.reason, run.counts)
+
+
+def run(
+    target: Target = None,
+    *,
+    name: str | None = None,
+    task: str | None = None,
+    jobs: Sequence[Any] | None = None,
+    matrix: Mapping[str, Any] | None = None,
+    files: Mapping[str, Any] | None = None,
+    table: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Any] | None = None,
+    retry: Mapping[str, Any] | None = None,
+    output: str | None = None,
+    home: str | Path | None = None,
+    progress: bool = True,
+    only: str | None = None,
+    group: str | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
+    keep_failed: bool = False,
+    fresh: bool = False,
+    inline: bool = False,
+    **more: Any,
+) -> Run:
+    """Run a batch to its end and return its Run; the same call again does only what is still missing.
+
+    `target` is a function, a Task or the path of a manifest; without it, `task` names an installed task. All that
+    a manifest takes is taken here too (`order`, `seed`, `reuse`, `durability`, `report`; the limits also as
+    arguments of their own: `workers=4, timeout=300`). A failed job raises nothing: ask `run.counts`, or an
+    outcome's `value`. `inline` runs the jobs in this process, for a debugger. Raises ManifestError, PlanError or
+    TaskError before anything ran, RunHeld when another process runs it, LedgerError when the home cannot be used.
+    """
+    plugins.refuse_inside_import()
+    values = {"name": name, "task": task, "jobs": jobs, "matrix": matrix, "files": files, "table": table}
+    values |= {"defaults": defaults, "retry": retry, "output": output}
+    batch = from_call(target, **values, **sections(limits=limits, **more))
+    invocation = Invocation(home_path(home), choice_of(only, group, limit, sample), keep_failed, fresh, inline)
+    return execute(batch, invocation, choose("human" if progress else "quiet", sys.stderr)).run
+
+
+def choice_of(only: str | None, group: str | None, limit: int | None, sample: int | None) -> Choice | None:
+    """Which jobs to run this time; None for all. Raises UsageError for a number below one."""
+    for word, number in (("limit", limit), ("sample", sample)):
+        if number is not None and number < 1:
+            raise UsageError(f"`{word}` must be at least 1, not {number}")
+    given = (only, group, limit, sample)
+    return None if all(value is None for value in given) else Choice(*given)
+
+
+def sections(limits: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """Keyword arguments as the sections of a manifest: limits that stand alone go into `limits`."""
+    alone = {key: more.pop(key) for key in LIMITS if key in more}
+    merged = {**(limits or {}), **{key: value for key, value in alone.items() if value is not None}}
+    return {**more, **({"limits": merged} if merged else {})}

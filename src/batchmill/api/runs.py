@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchmill.errors import JobFailed
+from batchmill.errors import JobFailed, UsageError
 from batchmill.model.states import JobState, RunState
-from batchmill.report.exports import write_export
+from batchmill.report.exports import FORMATS, Format, write_export
 from batchmill.report.query import RunView, find_run
 from batchmill.report.records import JobView, RunInfo
 from batchmill.report.summary import summarise
@@ -168,7 +168,7 @@ class Run:
         """Write the results to a file; the format is `json`, `jsonl`, `csv` or `md`, by default the suffix."""
         path = Path(path)
         with RunView(self.folder) as view:
-            write_export(view, fmt or path.suffix.lstrip(".").lower() or "json", path, stable=stable)
+            write_export(view, _format(fmt or path.suffix.lstrip(".").lower() or "json"), path, stable=stable)
         return path
 
     def to_frame(self) -> pd.DataFrame:
@@ -180,6 +180,12 @@ class Run:
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {state}" for state, n in self.counts.items() if n)
         return f"<Run {self.id!r} {self.state}: {counts}>"
+
+
+def _format(text: str) -> Format:
+    if text not in FORMATS:
+        raise UsageError(f"`{text}` is not an export format", hint=f"use one of {', '.join(FORMATS)}")
+    return text
 
 
 def exit_code(state: str, reason: str, counts: dict[str, int]) -> int:
@@ -194,4 +200,4 @@ def exit_code(state: str, reason: str, counts: dict[str, int]) -> int:
 def open_run(ref: str = "last", *, home: str | Path | None = None) -> Run:
     """The run of an id (`sweep-3`), a name (its newest run) or `last`. Raises RunNotFound."""
     with find_run(home_path(home), ref) as view:
-        return Run(view.folder)
+        return Run(view.run_folder)

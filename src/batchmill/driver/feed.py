@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from batchmill.ledger.index import HomeIndex
-from batchmill.ledger.reader import LedgerReader, Selection
+from batchmill.ledger.paths import RunPaths
+from batchmill.ledger.reader import LedgerReader
+from batchmill.ledger.records import Selection
 from batchmill.model.events import Event, Load, Loaded, Prepare, Prepared
 from batchmill.model.jobs import FileIdentity, Row, Source
 from batchmill.model.states import Mode
@@ -22,19 +24,38 @@ HELPERS = 2  # threads that digest files
 Reuse = Literal["any", "name", "never"]
 
 
+class Choice(NamedTuple):
+    """Which of the missing jobs to run this time: by name (a glob), by group, the first few, or a random few."""
+
+    only: str | None = None
+    group: str | None = None
+    limit: int | None = None
+    sample: int | None = None
+    seed: int = 0
+
+    def selection(self, reader: LedgerReader) -> Selection:
+        """The jobs of this choice. The plan must be whole."""
+        wide = Selection((self.only,) if self.only is not None else (), self.group)
+        if self.limit is None and self.sample is None:
+            return wide
+        numbers = reader.pending_numbers(wide)
+        if self.sample is not None and self.sample < len(numbers):
+            chosen = set(random.Random(self.seed).sample(numbers, self.sample))
+            numbers = [number for number in numbers if number in chosen]
+        return Selection(numbers=frozenset(numbers[: self.limit]))
+
+
 class FeedSettings(NamedTuple):
     """What a feeder must know of the run."""
 
-    ledger: Path
-    home: Path
+    paths: RunPaths
     name: str
     wall_offset: float
     capped_groups: tuple[str, ...]
-    selection: Selection | None
+    choice: Choice | None
     reuse: Mapping[str, Reuse]  # by task
     fresh: bool  # results of other runs do not count
     inline: bool  # every job runs in this process
-    folder: Path
 
 
 class Digested(NamedTuple):
@@ -52,6 +73,7 @@ class Feeder:
     def __init__(self, settings: FeedSettings, post: Callable[[Event], None]) -> None:
         self._settings = settings
         self._post = post
+        self._selection: Selection | None = None  # made at the first load, when the plan is whole
         self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._helpers = ThreadPoolExecutor(HELPERS, "batchmill-digest")
         self._thread = threading.Thread(target=self._run, name="batchmill-feed", daemon=True)
@@ -67,9 +89,9 @@ class Feeder:
 
     def prepared(self) -> Mapping[str, Mapping[str, str]]:
         """The artifacts of `prepare` hooks: task -> name -> path."""
-        with LedgerReader(self._settings.ledger) as reader:
+        with LedgerReader(self._settings.paths.ledger) as reader:
             found = reader.prepared()
-        objects = self._settings.home / "objects"
+        objects = self._settings.paths.objects
         return {t: {n: str(objects / d[:2] / d[2:]) for n, d in named.items()} for t, named in found.items()}
 
     def close(self) -> None:
@@ -81,7 +103,7 @@ class Feeder:
 
     def _run(self) -> None:
         settings = self._settings
-        with LedgerReader(settings.ledger) as reader, HomeIndex(settings.home) as index:
+        with LedgerReader(settings.paths.ledger) as reader, HomeIndex(settings.paths.home) as index:
             while (item := self._work.get()) is not None:
                 if isinstance(item, Load):
                     self._post(self._load(reader, index, item))
@@ -95,8 +117,10 @@ class Feeder:
     def _load(self, reader: LedgerReader, index: HomeIndex, load: Load) -> Loaded:
         settings = self._settings
         now = time.monotonic()
+        if self._selection is None and settings.choice is not None:
+            self._selection = settings.choice.selection(reader)
         page = reader.load(
-            load.stream, load.after, load.limit, now + settings.wall_offset, settings.capped_groups, settings.selection
+            load.stream, load.after, load.limit, now + settings.wall_offset, settings.capped_groups, self._selection
         )
         rows = self._with_sources(index, [self._adapted(row, now) for row in page.rows])
         due = None if page.next_due is None else page.next_due - settings.wall_offset

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from batchmill.core.policy import Place, Policy, Traits
 from batchmill.driver.host import SHARE_OF_MEMORY, Host
+from batchmill.ledger.records import Past
 from batchmill.model.limits import Backoff, Limits, QuotaLimit, Retry
 from batchmill.model.manifest import LimitsSection, Manifest, RetrySection
 from batchmill.model.states import Mode
@@ -15,14 +15,6 @@ from batchmill.model.tasks import Task
 DEFAULT_CONCURRENCY = 100  # async jobs in flight
 RESERVE_SHARE = 0.05  # of memory that the machine keeps available
 HOOKS = ("prepare", "summarise", "report")
-
-
-class Past(NamedTuple):
-    """What earlier invocations of the run leave behind."""
-
-    done_hooks: frozenset[tuple[str, str]] = frozenset()
-    next_call: int = 1
-    spent: int = 0  # micro-cents
 
 
 def limits_of(section: LimitsSection) -> Limits:
@@ -74,6 +66,7 @@ def policy_of(
     *,
     most_jobs: int | None,
     selected: bool,
+    drain_grace: float = 30.0,
 ) -> Policy:
     """The policy of one invocation."""
     limits = limits_of(manifest.limits)
@@ -84,6 +77,7 @@ def policy_of(
         tasks={name: traits_of(task) for name, task in tasks.items()},
         total_memory=limits.total_memory or int(SHARE_OF_MEMORY * host.memory),
         reserve=int(RESERVE_SHARE * host.memory),
+        drain_grace=drain_grace,
         everything=not selected,
         started_hooks=past.done_hooks,
         next_call=past.next_call,

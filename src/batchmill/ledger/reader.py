@@ -109,6 +109,12 @@ class LedgerReader:
         rows = self._all("SELECT number FROM jobs WHERE name = ?", (name,))
         return rows[0][0] if rows else None
 
+    def pending_numbers(self, selection: Selection) -> list[int]:
+        """Plan numbers of the pending jobs that a selection matches, in the order in which they start."""
+        where, given = _selected(selection)
+        query = f"SELECT number FROM jobs WHERE state = 'pending' AND {where} ORDER BY lane, priority DESC, number"
+        return [number for (number,) in self._all(query, given)]
+
     # --- pending rows
 
     def load(
