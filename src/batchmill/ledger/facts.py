@@ -72,6 +72,7 @@ class Batch:
         self._stages: list[dict[str, list[_Row]]] = []
         self._jobs: dict[str, list[_Row]] = {}  # the stage that is being filled
         self._stage_of: dict[int, str] = {}  # job -> its statement in that stage
+        self._staged: set[int] = set()  # jobs of earlier stages
         self._charges: dict[int, tuple[int, int]] = {}  # job -> charged attempts, last attempt
         self._slots: dict[int, _Row] = {}
         self._add: dict[type, Callable[[Any], None]] = {
@@ -95,6 +96,11 @@ class Batch:
     def empty(self) -> bool:
         """Whether there is nothing to write or to answer."""
         return not (self.count or self.chunks)
+
+    @property
+    def jobs(self) -> set[int]:
+        """The jobs that this transaction changes."""
+        return self._staged.union(self._stage_of, self._charges, self._lost)
 
     def add(self, number: int, facts: Sequence[Fact]) -> None:
         """Take in the facts of a batch, in order."""
@@ -133,19 +139,18 @@ class Batch:
     # --- jobs and attempts
 
     def _attempt_ended(self, fact: AttemptEnded) -> None:
-        job, outcome = fact.job, fact.outcome
-        usage, log = outcome.usage, outcome.log or (None, None, None)
-        charged = 1 if fact.charged else 0  # sqlite3 binds exact types only without a detour
-        self._charges[job] = (charged + self._charges.get(job, (0,))[0], fact.number)
-        started = usage.started + self._offset
-        wall = usage.ended - usage.started
+        _, job, number, slot, outcome, is_charged = fact
+        start, end, cpu, peak = outcome.usage
+        log = outcome.log or (None, None, None)
+        charged = 1 if is_charged else 0  # sqlite3 binds exact types only without a detour
+        self._charges[job] = (charged + self._charges.get(job, (0,))[0], number)
+        used = (charged, start + self._offset, end - start, cpu, peak)
         if outcome.state is JobState.SUCCEEDED:
-            row = (job, fact.number, fact.slot, charged, started, wall, usage.cpu, usage.peak_rss, *log)
-            self._row("attempt_succeeded", row)
+            self._row("attempt_succeeded", (job, number, slot, *used, *log))
             return
         said = (outcome.kind, _text(outcome.message), _names(outcome), _text(outcome.traceback) or None)
-        took = (charged, started, wall, usage.cpu, usage.peak_rss, outcome.signal, outcome.exit_code)
-        self._row("attempt", (job, fact.number, fact.slot, outcome.state, *said, *took, *log))
+        died = (outcome.signal, outcome.exit_code)
+        self._row("attempt", (job, number, slot, outcome.state, *said, *used, *died, *log))
         self.discarded += _blobs(outcome)
 
     def _job_ended(self, fact: JobEnded) -> None:
@@ -155,8 +160,8 @@ class Batch:
         if fact.state is not JobState.SUCCEEDED or outcome is None:
             self._job_ended_otherwise(fact, charges)
             return
-        usage = outcome.usage
-        took = (usage.started + self._offset, usage.ended - usage.started, usage.cpu, usage.peak_rss)
+        start, end, cpu, peak = outcome.usage
+        took = (start + self._offset, end - start, cpu, peak)
         self._job("job_succeeded", job, (*charges, *self._result(job, outcome), *took, wall, self.tick, job))
         if outcome.artifacts:
             self._artifacts(job, "", outcome.artifacts)
@@ -167,8 +172,8 @@ class Batch:
         said: tuple[str | None, str | None] = (None, None)
         result: tuple[str | None, ...] = (None, None, None)
         if outcome is not None:
-            usage = outcome.usage
-            took = (usage.started + self._offset, usage.ended - usage.started, usage.cpu, usage.peak_rss)
+            start, end, cpu, peak = outcome.usage
+            took = (start + self._offset, end - start, cpu, peak)
             said = (outcome.kind, _text(outcome.message))
             result = self._result(fact.job, outcome)
             self._artifacts(fact.job, "", outcome.artifacts)
@@ -206,6 +211,7 @@ class Batch:
 
     def _next_stage(self) -> None:
         self._stages.append(self._jobs)
+        self._staged.update(self._stage_of)
         self._jobs, self._stage_of = {}, {}
 
     # --- everything else

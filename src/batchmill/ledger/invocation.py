@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from urllib.parse import quote
 
+from batchmill.ledger.counting import counted
 from batchmill.ledger.database import connect_writer, ledger_errors, transaction
 from batchmill.ledger.facts import Linked
 from batchmill.ledger.files import RunFiles
@@ -32,25 +33,22 @@ def prepare_invocation(paths: RunPaths, *, keep_failed: bool = False) -> None:
         connection.execute("DELETE FROM slots")
         connection.execute("UPDATE calls SET state = 'unknown', closed = ? WHERE state = 'reserved'", (time.time(),))
         if not keep_failed:
-            connection.execute(SQL["failed_reset"], (tick, 0))
+            _reset(connection, tick, _failed(connection, "NOT quarantined"))
         _forget_unfinished(connection)
 
 
 def retry_jobs(paths: RunPaths, numbers: Iterable[int] | None = None) -> int:
     """Make ended jobs pending again, quarantined ones too: those given, or all that failed. Returns how many."""
     with _writing(paths) as (connection, tick):
-        if numbers is None:
-            changed = connection.execute(SQL["failed_reset"], (tick, 1)).rowcount
-        else:
-            rows = [(None, tick, number) for number in numbers]
-            changed = connection.executemany(SQL["job_reset"], rows).rowcount
+        wanted = _failed(connection) if numbers is None else list(numbers)
+        changed = _reset(connection, tick, wanted)
         _forget_unfinished(connection)
     return changed
 
 
 def cancel_job(paths: RunPaths, number: int) -> bool:
     """Cancel a pending job; False when it is not pending."""
-    with _writing(paths) as (connection, tick):
+    with _writing(paths) as (connection, tick), counted(connection, [number]):
         return connection.execute(SQL["job_cancelled"], (time.time(), tick, number)).rowcount == 1
 
 
@@ -79,6 +77,16 @@ def _writing(paths: RunPaths, attached: RunPaths | None = None) -> Iterator[tupl
         with transaction(connection):
             ((tick,),) = connection.execute(SQL["next_tick"]).fetchall()
             yield connection, tick
+
+
+def _failed(connection: sqlite3.Connection, where: str = "true") -> list[int]:
+    query = f"SELECT number FROM jobs WHERE state = 'failed' AND state NOT IN ('pending', 'succeeded') AND {where}"
+    return [number for (number,) in connection.execute(query)]
+
+
+def _reset(connection: sqlite3.Connection, tick: int, numbers: Sequence[int]) -> int:
+    with counted(connection, numbers):
+        return connection.executemany(SQL["job_reset"], [(None, tick, number) for number in numbers]).rowcount
 
 
 def _forget_unfinished(connection: sqlite3.Connection) -> None:

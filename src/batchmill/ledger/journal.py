@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from batchmill.errors import LedgerError
 from batchmill.ledger.closing import close_cleanly
+from batchmill.ledger.counting import counted
 from batchmill.ledger.database import Durability, connect_writer, ledger_errors
 from batchmill.ledger.facts import Batch
 from batchmill.ledger.files import RunFiles
@@ -190,8 +191,9 @@ class Journal:
         self._connection.execute("BEGIN IMMEDIATE")
         if self._claim(batch):
             self._plan(batch)
-            batch.apply(self._connection)
-            self._reuse.apply(batch, self._offset)
+            with counted(self._connection, batch.jobs):
+                batch.apply(self._connection)
+                self._reuse.apply(batch, self._offset)
         self._connection.execute("COMMIT")
         self._tick = batch.tick
         self._conclude(batch)

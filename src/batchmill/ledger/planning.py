@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from batchmill.errors import LedgerError
+from batchmill.ledger.counting import add_counts
 from batchmill.ledger.objects import PREFIX
 from batchmill.ledger.queries import SQL
 from batchmill.model.jobs import PlannedJob
@@ -140,10 +141,10 @@ class Planner:
 
     def _count(self, jobs: Sequence[PlannedJob]) -> None:
         states = Counter(
-            (job.group or "", JobState.PENDING if job.invalid is None else JobState.FAILED) for job in jobs
+            (job.group or "", str(JobState.PENDING if job.invalid is None else JobState.FAILED)) for job in jobs
         )
         self._connection.executemany(SQL["count_group"], [(group,) for group, _ in states])
-        self._connection.executemany(SQL["count"], [(n, group, state) for (group, state), n in states.items()])
+        add_counts(self._connection, states)
 
 
 def _text(text: str) -> str:

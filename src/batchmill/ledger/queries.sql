@@ -57,11 +57,6 @@ UPDATE jobs SET state = 'pending', kind = NULL, message = NULL, finished = NULL,
   attempts = 0, deaths = 0, first_started = NULL, result = NULL, result_object = NULL, metrics = NULL, tick = ?
 WHERE number = ? AND state IN ('failed', 'cancelled', 'skipped') AND NOT unfit
 
--- failed_reset --
-UPDATE jobs SET state = 'pending', kind = NULL, message = NULL, finished = NULL, quarantined = 0, due = NULL,
-  attempts = 0, deaths = 0, first_started = NULL, result = NULL, result_object = NULL, metrics = NULL, tick = ?
-WHERE state = 'failed' AND NOT unfit AND quarantined <= ?
-
 -- job_cancelled --
 UPDATE jobs SET state = 'cancelled', due = NULL, finished = ?, tick = ? WHERE number = ? AND state = 'pending'
 
@@ -105,3 +100,7 @@ FROM json_each('["pending", "succeeded", "failed", "skipped", "cancelled", "cach
 
 -- count --
 UPDATE counts SET n = n + ? WHERE grp = ? AND state = ?
+
+-- tally --
+SELECT coalesce(grp, ''), state, count(*), sum(cached), sum(total_attempts > 1)
+FROM json_each(?) CROSS JOIN jobs ON number = value GROUP BY 1, 2

@@ -160,17 +160,3 @@ CREATE TABLE counts (                  -- kept in the same transaction: reports 
   n INTEGER NOT NULL,
   PRIMARY KEY (grp, state)
 ) WITHOUT ROWID;
-
--- Planning counts what it inserts and makes all rows of a group; whatever changes a job afterwards, these follow.
-CREATE TRIGGER jobs_counted AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
-  UPDATE counts SET n = n + (state = new.state) - (state = old.state)
-   WHERE grp = coalesce(new.grp, '') AND state IN (old.state, new.state);
-END;
-CREATE TRIGGER jobs_cached AFTER UPDATE OF cached ON jobs WHEN old.cached <> new.cached BEGIN
-  UPDATE counts SET n = n + new.cached - old.cached WHERE grp = coalesce(new.grp, '') AND state = 'cached';
-END;
-CREATE TRIGGER jobs_retried AFTER UPDATE OF total_attempts ON jobs
-  WHEN (old.total_attempts > 1) <> (new.total_attempts > 1) BEGIN
-  UPDATE counts SET n = n + (new.total_attempts > 1) - (old.total_attempts > 1)
-   WHERE grp = coalesce(new.grp, '') AND state = 'retried';
-END;
