@@ -57,8 +57,11 @@ class Attempt:
         before = _identities(work.inputs)
         started = self._meter.start()
         try:
-            with data_limit(work.memory):
+            if work.memory is None:
                 result, metrics = self._produce()
+            else:
+                with data_limit(work.memory):
+                    result, metrics = self._produce()
             _check_unchanged(before, work.inputs)
             outcome = self._succeeded(started, result, metrics)
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome
@@ -133,7 +136,7 @@ class Attempt:
 
 
 def _identities(inputs: tuple[FileIdentity, ...]) -> list[FileIdentity | None]:
-    return [_identity(i.path) for i in inputs]
+    return [_identity(i.path) for i in inputs] if inputs else []
 
 
 def _identity(path: str) -> FileIdentity | None:

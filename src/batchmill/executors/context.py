@@ -144,7 +144,7 @@ class Context:
         return blob.digest
 
     def offload(self, fn: Callable[..., Any], *args: Any) -> Any:
-        """`fn(*args)`: awaited in an `async` task, in a process worker under the job's limits; elsewhere, here and now."""
+        """`fn(*args)`: awaited in an `async` task, where a process worker runs it; elsewhere, here and now."""
         return fn(*args)
 
     def call(

@@ -67,11 +67,8 @@ def _open_clear_refs() -> int | None:
 
 
 @contextlib.contextmanager
-def data_limit(limit: int | None) -> Iterator[None]:
+def data_limit(limit: int) -> Iterator[None]:
     """Let this process grow by twice `limit` bytes, then allocations fail: the backstop of the watchdog's poll."""
-    if limit is None:
-        yield
-        return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     ceiling = data_size() + 2 * limit
     ceiling = min(c for c in (ceiling, soft, hard) if c != resource.RLIM_INFINITY)

@@ -60,10 +60,15 @@ class Restorer:
 
     def flush(self) -> None:
         """Bring what was printed to the log."""
-        for stream in (sys.stdout, sys.stderr, *self._streams):
-            # a job may have closed its streams, or have filled the disk: that is no reason to lose its result
-            with contextlib.suppress(ValueError, OSError, AttributeError):
-                stream.flush()
+        try:
+            self._stdout.flush()
+            self._stderr.flush()
+            if sys.stdout is not self._stdout or sys.stderr is not self._stderr:
+                sys.stdout.flush()
+                sys.stderr.flush()
+        except (ValueError, OSError, AttributeError):
+            # the job closed its streams, or filled the disk: that is no reason to lose its result
+            return
 
     def restore(self) -> None:
         """Undo what a job changed."""
@@ -79,7 +84,6 @@ class Restorer:
         if [_getsignal(s) for s in _WATCHED] != self._handlers:
             self._restore_handlers()
         # asking for eight limits costs 5 us, so it is done only where a task's code imported the module
-        # (the zygote hides our own import of it)
         if "resource" in sys.modules:
             self._restore_limits()
 

@@ -42,7 +42,7 @@ class Runner:
         self.is_async = task.mode is Mode.ASYNC or inspect.iscoroutinefunction(task.fn)
         self.wants_context = task.context is not None
         self._validate: Callable[[str], BaseModel] = task.params.__pydantic_validator__.validate_json
-        self._fields = None if task.takes_model else tuple(task.params.model_fields)
+        self._extra = task.params.model_config.get("extra") == "allow"
         self._adapter = _adapter(task.result)
 
     def params(self, text: str) -> BaseModel:
@@ -56,11 +56,13 @@ class Runner:
         """What the task's function returns: for a coroutine function, an awaitable."""
         task = self.task
         keywords = {} if task.context is None else {task.context: context}
-        if self._fields is None:
+        if task.takes_model:
             return task.fn(params, **keywords)
-        for name in self._fields:
-            keywords[name] = getattr(params, name)
-        return task.fn(**keywords, **(params.model_extra or {}))
+        # the instance's dict holds the fields; reading them as attributes takes the detour over pydantic's __getattr__
+        keywords.update(params.__dict__)
+        if self._extra:
+            keywords.update(params.model_extra or {})
+        return task.fn(**keywords)
 
     def run(self, params: BaseModel, context: Any) -> Any:
         """The function's value, waited for if it is awaitable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import os
 import pickle
@@ -176,6 +177,13 @@ def settle_in(zygote: int) -> None:
     sys.stdout, sys.stderr = open_streams()
 
 
+def hide_own_imports() -> None:
+    """Forget the modules whose state is costly to restore or to seed: whoever imports them now is a task's code."""
+    importlib.import_module("batchmill.plugins")
+    for name in ("resource", "random"):
+        sys.modules.pop(name, None)
+
+
 def load_runners(tasks: Mapping[str, TaskSource]) -> dict[str, Runner] | Unusable:
     """Import the tasks of a run and set them up; or what went wrong."""
     from batchmill.plugins import load
@@ -228,6 +236,7 @@ def main(arguments: list[str]) -> None:
     place = Place(int(slot), int(generation), Mode(mode), *sockets, Board(int(board)))
     for fd in (int(jobs), int(talk), int(board)):
         os.set_inheritable(fd, False)
+    hide_own_imports()
     sys.path[:] = known.path
     runners = load_runners(known.tasks)
     if isinstance(runners, Unusable):

@@ -21,7 +21,7 @@ from typing import Any
 
 from batchmill.executors import linux, logs, worker
 from batchmill.executors.channel import Gone, Outbox, encode, memfd_of, receive_bytes
-from batchmill.executors.messages import Board, Cell, Fork, Kill, Reaped, Sampled, Setting, Unusable, Up
+from batchmill.executors.messages import CELLS, Board, Cell, Fork, Kill, Reaped, Sampled, Setting, Unusable, Up
 from batchmill.executors.runner import Runner
 from batchmill.model.outcomes import LogSlice
 from batchmill.model.states import Mode
@@ -145,7 +145,7 @@ class Zygote:
     def _make_worker(self, order: Fork, fds: list[int]) -> None:
         puncher = logs.Puncher(self._logs, order.slot)
         row = self._board.row(order.slot)
-        for cell in Cell:
+        for cell in range(CELLS):
             row[cell] = 0.0
         row[Cell.LOG] = (self._logs / logs.file_name(order.slot)).stat().st_size
         pid = self._fork(order, fds) if self._threads == 1 else self._spawn(order, fds)
@@ -277,8 +277,7 @@ def main(control_fd: int) -> None:
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     gc.disable()
-    # seen by `restore`: whoever imports it from now on is a task's code
-    sys.modules.pop("resource", None)
+    worker.hide_own_imports()
     with contextlib.suppress(Gone):
         setting: Setting = pickle.loads(receive_bytes(control)[0])
         zygote = Zygote(control, setting)
