@@ -18,7 +18,7 @@ from batchmill.model.limits import MICRO_CENTS_PER_USD
 from batchmill.model.tasks import Metric
 from batchmill.report import markdown
 from batchmill.report.encode import json_text
-from batchmill.report.exports import write_export
+from batchmill.report.exports import export
 from batchmill.report.files import written_whole
 from batchmill.report.query import RunView
 from batchmill.report.records import RunInfo, iso
@@ -60,21 +60,27 @@ def summarise(view: RunView, *, columns: Iterable[Metric] = (), names: int = MOS
 
 
 def write_reports(
-    view: RunView, formats: Iterable[str] = ("json", "csv", "md"), *, columns: Iterable[Metric] = ()
+    view: RunView,
+    formats: Iterable[str] = ("json", "csv", "md"),
+    *,
+    columns: Iterable[Metric] = (),
+    facts: Facts | None = None,
 ) -> list[Path]:
-    """Write the files of these formats into the run's folder; their paths. Raises HomeError, LedgerError."""
+    """Write the files of these formats into the run's folder; their paths. Raises HomeError, LedgerError.
+
+    `facts` are those of `gather`, where the caller has them already.
+    """
     wanted = [name for name in FILES if name in set(formats)]
-    facts = gather(view, columns) if {"json", "md"} & set(wanted) else None
-    written = []
-    for name in wanted:
-        path = view.run_folder / FILES[name]
-        if facts is None or name == "csv":
-            write_export(view, "csv", path, within=view.run_folder)
-        else:
-            with written_whole(path, view.run_folder) as out:
+    if facts is None and wanted != ["csv"]:
+        facts = gather(view, columns)
+    paths = [view.run_folder / FILES[name] for name in wanted]
+    for name, path in zip(wanted, paths, strict=True):
+        with written_whole(path, view.run_folder) as out:
+            if facts is None or name == "csv":
+                export(view, "csv", out)
+            else:
                 _WRITERS[name](view, facts, out)
-        written.append(path)
-    return written
+    return paths
 
 
 def head(facts: Facts) -> dict[str, Any]:
