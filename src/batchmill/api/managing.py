@@ -1,0 +1,155 @@
+"""What is done to runs that exist: finding, listing, cancelling, retrying, deleting, collecting garbage, verifying.
+
+Nothing here makes a home. A live run is changed by its own driver, which is asked through `ledger.requests`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from batchmill.errors import RunHeld, RunNotFound, UsageError
+from batchmill.ledger.home import Home, RunInfo
+from batchmill.ledger.invocation import cancel_job, retry_jobs, set_run_state
+from batchmill.ledger.lease import Owner, acquire, holder
+from batchmill.ledger.paths import RunPaths
+from batchmill.ledger.requests import send_request
+from batchmill.ledger.verify import Finding
+from batchmill.ledger.verify import verify as verify_run
+from batchmill.model.states import JobState, RunState
+from batchmill.report.query import RunView
+
+
+def existing_home(home: Path) -> Home:
+    """The home, if there is one. Raises RunNotFound where nothing was run yet."""
+    if not (home / "runs").is_dir():
+        raise RunNotFound(
+            f"there are no runs: `{home}` is no home yet",
+            hint="`batchmill run FILE` makes it; `--home DIR` names another",
+        )
+    return Home(home)
+
+
+def list_runs(home: Path) -> list[RunInfo]:
+    """All runs, oldest first; none when there is no home yet."""
+    return Home(home).runs() if (home / "runs").is_dir() else []
+
+
+def damaged_runs(home: Path) -> list[str]:
+    """Ids of runs whose ledger cannot be read."""
+    if not (home / "runs").is_dir():
+        return []
+    readable = {info.id for info in list_runs(home)}
+    return [paths.id for paths in Home(home).all_paths() if paths.id not in readable]
+
+
+def find(home: Path, reference: str) -> RunPaths:
+    """The run of an id, a name (its newest run) or `last`. Raises RunNotFound."""
+    return existing_home(home).find(reference)
+
+
+def owner_of(paths: RunPaths) -> Owner | None:
+    """The process that works on the run now, if any."""
+    return holder(paths)
+
+
+def view_of(home: Path, reference: str) -> RunView:
+    """The run, to be read. Raises RunNotFound, LedgerError."""
+    return RunView(find(home, reference).folder)
+
+
+class Change(NamedTuple):
+    """What came of a wish: the live driver was `asked`, or so many `jobs` were changed at once."""
+
+    run: str
+    asked: bool
+    jobs: int = 0
+
+
+def cancel(home: Path, reference: str, job: str | None = None) -> Change:
+    """Cancel a run, or one of its jobs. Raises RunNotFound, and UsageError for a job that is unknown or has ended."""
+    paths = find(home, reference)
+    number = 0 if job is None else _pending_job(paths, job)
+    try:
+        with acquire(paths):
+            if number:
+                return Change(paths.id, False, int(cancel_job(paths, number)))
+            _refuse_ended(paths)
+            set_run_state(paths, RunState.CANCELLED, "cancelled")
+            return Change(paths.id, False)
+    except RunHeld:
+        send_request(paths, "cancel", number)
+        return Change(paths.id, True)
+
+
+def _pending_job(paths: RunPaths, name: str) -> int:
+    with RunView(paths.folder) as view:
+        job = view.job(name)
+    if job.state != JobState.PENDING:
+        raise UsageError(f"job `{job.name}` has ended: {job.state}", hint="`batchmill retry` runs a job again")
+    return job.number
+
+
+def _refuse_ended(paths: RunPaths) -> None:
+    with RunView(paths.folder) as view:
+        info, pending = view.info, view.counts()[JobState.PENDING]
+    if info.state in (RunState.FINISHED, RunState.CANCELLED):
+        raise UsageError(f"run `{paths.id}` is {info.state}: there is nothing to cancel", hint=_after(pending))
+
+
+def _after(pending: int) -> str:
+    return "`batchmill resume` runs what is left" if pending else "`batchmill rm` deletes a run"
+
+
+def retry(home: Path, reference: str, names: Sequence[str] = ()) -> Change:
+    """Make jobs pending again: those named, or all that failed, quarantined ones too. Does not run them.
+
+    Raises RunNotFound, and UsageError for a job that is unknown or has succeeded.
+    """
+    paths = find(home, reference)
+    numbers = _ended_jobs(paths, names) if names else None
+    try:
+        with acquire(paths):
+            return Change(paths.id, False, retry_jobs(paths, numbers))
+    except RunHeld:
+        asked = _failed_jobs(paths) if numbers is None else numbers
+        for number in asked:
+            send_request(paths, "retry", number)
+        return Change(paths.id, True, len(asked))
+
+
+def _ended_jobs(paths: RunPaths, names: Sequence[str]) -> list[int]:
+    with RunView(paths.folder) as view:
+        jobs = [view.job(name) for name in names]
+    for job in jobs:
+        if job.state == JobState.SUCCEEDED:
+            hint = "a job runs again when its parameters, its code or its input files change"
+            raise UsageError(f"job `{job.name}` has succeeded", hint=hint)
+    return [job.number for job in jobs]
+
+
+def _failed_jobs(paths: RunPaths) -> list[int]:
+    with RunView(paths.folder) as view:
+        return [number for page in view.pages("number", JobState.FAILED) for (number,) in page]
+
+
+def remove(home: Path, references: Sequence[str]) -> list[str]:
+    """Delete runs; returns their ids. All are found before the first is deleted. Raises RunNotFound, RunHeld."""
+    place = existing_home(home)
+    found = {paths.id: paths for paths in map(place.find, references)}
+    for paths in found.values():
+        place.remove(paths)
+    return list(found)
+
+
+def collect_garbage(home: Path) -> int:
+    """Delete what no run needs any more; returns the bytes that were freed."""
+    return Home(home).gc() if (home / "runs").is_dir() else 0
+
+
+def verify(home: Path, reference: str | None = None) -> dict[str, list[Finding]]:
+    """What is wrong with a run, or with each run of the home, by id. Raises RunNotFound."""
+    place = existing_home(home)
+    found = [place.find(reference)] if reference is not None else place.all_paths()
+    return {paths.id: verify_run(paths) for paths in found}

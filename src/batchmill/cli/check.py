@@ -1,0 +1,34 @@
+"""`batchmill check`: is the manifest right, and what does it come to. Nothing is run, nobody's code is imported."""
+
+from __future__ import annotations
+
+from batchmill.cli.options import HomeOption, ManifestFile, OutputOption, SetOption
+from batchmill.cli.output import Output, tell
+
+EXAMPLE = "  batchmill check sweep.yaml\n  batchmill check sweep.yaml --set limits.workers=2"
+
+
+def check_command(
+    file: ManifestFile, overrides: SetOption = None, output: OutputOption = Output.HUMAN, home: HomeOption = None
+) -> None:
+    """Validate a manifest and show its effective settings, defaults included."""
+    from batchmill.api.batch import from_file
+    from batchmill.manifest.explain import explain
+    from batchmill.report.page import Page
+
+    batch = from_file(file, overrides or ())
+    count = batch.plan.count()
+    jobs = "as many as there are files" if count is None else f"{count:,}"
+    settings = [("jobs", jobs), *explain(batch.document)]
+    missing = batch.plan.missing_tasks
+    if missing:
+        settings.insert(0, ("not installed", ", ".join(missing) + " (can be planned, not run)"))
+    record = {"valid": True, "name": batch.name, "jobs": count, "missing_tasks": missing, "settings": dict(settings)}
+
+    def page() -> Page:
+        found = Page()
+        found.title(f"`{file}` is valid")
+        found.pairs(settings)
+        return found
+
+    tell(output, record, page)

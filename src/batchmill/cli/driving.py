@@ -1,0 +1,40 @@
+"""What `run`, `resume` and `retry` share: the display while a run lives, and what is said at its end."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from batchmill.cli.output import Output, say, write
+
+if TYPE_CHECKING:
+    from batchmill.api.running import Finished
+    from batchmill.live.base import Display
+
+
+def display(output: Output) -> Display:
+    """The display for stderr."""
+    from batchmill.live.choice import choose
+
+    return choose(output.value, sys.stderr)
+
+
+def finish(finished: Finished, output: Output) -> int:
+    """Say what a run came to, on stderr for people, as JSON on stdout for programs; returns the exit code."""
+    from batchmill.report.query import RunView
+
+    run = finished.run
+    with RunView(run.folder) as view:
+        if output is Output.JSON:
+            from batchmill.report.encode import json_text
+            from batchmill.report.summary import summarise
+
+            write(json_text(summarise(view), indent=1))
+        elif output is Output.HUMAN:
+            from batchmill.report.screen import summary_page
+
+            if finished.nothing_to_do:
+                say(output, f"nothing to do: every job of `{run.id}` has ended before")
+            reports = [path for path in (run.folder / "report.md",) if path.is_file()]
+            say(output, summary_page(view, written=reports))
+    return finished.exit_code

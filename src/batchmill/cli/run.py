@@ -1,0 +1,81 @@
+"""`batchmill run`: runs a manifest. The same command again continues."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from batchmill.cli.options import HomeOption, ManifestFile, OutputOption, SetOption
+from batchmill.cli.output import Output
+
+EXAMPLE = (
+    "  batchmill run sweep.yaml\n"
+    "  batchmill run sweep.yaml --workers 4 --timeout 5min --max-failures 10%\n"
+    "  batchmill run sweep.yaml --only 'bolie_*' --set defaults.check=true"
+)
+
+
+def _limit(flag: str, metavar: str, text: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(flag, metavar=metavar, help=text, show_default=False)
+    return option
+
+
+_Workers = Annotated[str | None, _limit("--workers", "N", "worker processes; default: usable cores")]
+_Timeout = Annotated[str | None, _limit("--timeout", "T", "time of one attempt, such as `300s`")]
+_MaxFailures = Annotated[str | None, _limit("--max-failures", "N|N%", "stop after so many failed jobs")]
+_Deadline = Annotated[str | None, _limit("--deadline", "T", "stop this long after the start, such as `2h`")]
+_Name = Annotated[str | None, _limit("--name", "NAME", "the name of the run")]
+_Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="run only the first N jobs")]
+_Sample = Annotated[int | None, typer.Option("--sample", min=1, metavar="N", help="run only N jobs, spread over all")]
+_Only = Annotated[str | None, _limit("--only", "GLOB", "run only jobs with such names")]
+_Group = Annotated[str | None, _limit("--group", "G", "run only jobs of this group")]
+_KeepFailed = Annotated[bool, typer.Option("--keep-failed", help="do not run failed jobs again")]
+_Fresh = Annotated[bool, typer.Option("--fresh", help="do not take results of other runs")]
+_Inline = Annotated[bool, typer.Option("--inline", help="in this process, one job at a time, for a debugger")]
+
+
+def run_command(
+    file: ManifestFile,
+    workers: _Workers = None,
+    timeout: _Timeout = None,
+    max_failures: _MaxFailures = None,
+    deadline: _Deadline = None,
+    name: _Name = None,
+    overrides: SetOption = None,
+    limit: _Limit = None,
+    sample: _Sample = None,
+    only: _Only = None,
+    group: _Group = None,
+    keep_failed: _KeepFailed = False,
+    fresh: _Fresh = False,
+    inline: _Inline = False,
+    output: OutputOption = Output.HUMAN,
+    home: HomeOption = None,
+) -> int:
+    """Run a manifest to its end. The same command again does only what is still missing."""
+    from batchmill.api.batch import from_file
+    from batchmill.api.running import Invocation, choice_of, execute
+    from batchmill.api.runs import home_path
+    from batchmill.cli.driving import display, finish
+
+    given = {
+        "limits.workers": workers,
+        "limits.timeout": timeout,
+        "limits.max_failures": max_failures,
+        "limits.deadline": deadline,
+        "name": name,
+    }
+    changes = [*(overrides or ()), *(f"{path}={_quoted(path, value)}" for path, value in given.items() if value)]
+    choice = choice_of(only, group, limit, sample)
+    invocation = Invocation(home_path(home), choice, keep_failed, fresh, inline)
+    return finish(execute(from_file(file, changes), invocation, display(output)), output)
+
+
+def _quoted(path: str, value: str) -> str:
+    """The value as YAML: names are texts, also `12` and `yes`."""
+    if path != "name":
+        return value
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
