@@ -34,7 +34,7 @@ class Combinations:
         self._probed: list[Ready] = []
         self._binder = checker.binder(None, ("task",))
         self._product = self._make_product()
-        if self._binder is not None and (manifest.files is None or self._files is not None):
+        if self._binder is not None:
             self._check(self._binder)
 
     @property
@@ -80,10 +80,7 @@ class Combinations:
 
     def _check(self, binder: Binder) -> None:
         """Try each value of each axis, with the others at their first."""
-        piece = self._first_piece()
-        if piece is None or piece.invalid is not None:
-            return
-        matrix = self._matrix
+        piece, matrix = self._sample(), self._matrix
         start = {} if matrix is None else matrix.at(0) if matrix.axes else next(matrix.rows(), {})
         base = {**self._fixed, **piece.params, **start}
         for fault in self._faults(binder, base, piece):
@@ -93,6 +90,14 @@ class Combinations:
         for axis in matrix.axes if matrix is not None else ():
             for digit in range(axis.size) if isinstance(axis.values[0], list) else sorted({0, axis.size - 1}):
                 self._check_value(binder, axis, digit, base, piece)
+
+    def _sample(self) -> Piece:
+        """The first file that can be used, to try values with; without one, what is known of any."""
+        section = self._files_section
+        if section is None:
+            return Piece({})
+        first = self._first_piece()
+        return first if first is not None and first.invalid is None else Piece({section.as_: "file"}, invalid="none")
 
     def _check_value(self, binder: Binder, axis: Axis, digit: int, base: Mapping[str, Any], piece: Piece) -> None:
         """Only faults of this axis count: others are told already, or concern a combination."""
@@ -106,7 +111,9 @@ class Combinations:
         try:
             self._probed.append(self._checker.ready(binder, raw, piece.file))
         except Unfit as unfit:
-            return unfit.faults
+            if piece.invalid is None:
+                return unfit.faults
+            return [f for f in unfit.faults if f.location and not f.absent and f.location[0] not in piece.params]
         return []
 
     def _place_of(self, name: str, digit: int) -> Location:
