@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_OUTPUT = 16_384  # bytes of the end of the output that the result keeps; all of it is in the log
 _SHOWN_LINES = 5  # of stderr, in the message of a failure
+_PATIENCE = 1.0  # seconds for the rest of the output to arrive once the command has ended
 # `{{name}}` stands for `{name}`; `${name}` is the shell's own; other braces (awk, JSON, `{a,b}`) are left alone
 _PLACEHOLDER = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|(?<!\$)\{([A-Za-z_]\w*)\}")
 _QUOTING = re.compile(r"\\.|['\"]|(?<!\S)#[^\n]*", re.DOTALL)
@@ -123,7 +125,9 @@ def _execute(arguments: list[str], environment: Mapping[str, str]) -> tuple[int,
     assert process.stdout is not None
     assert process.stderr is not None
     out, err = _Tail(process.stdout, 1), _Tail(process.stderr, 2)
-    return process.wait(), out.text(), err.text()
+    code = process.wait()
+    until = time.monotonic() + _PATIENCE
+    return code, out.text(until), err.text(until)
 
 
 class _Tail:
@@ -143,9 +147,9 @@ class _Tail:
                 while chunk:
                     chunk = chunk[os.write(self._target, chunk) :]
 
-    def text(self) -> str:
+    def text(self, until: float) -> str:
         """The end of the stream. A child that outlives the command may hold it open: it is not waited for."""
-        self._thread.join(timeout=1.0)
+        self._thread.join(timeout=max(0.0, until - time.monotonic()))
         return self._kept.decode(errors="replace")
 
 
