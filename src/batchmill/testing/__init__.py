@@ -1,1 +1,53 @@
-"""See DESIGN."""
+"""Simulate a batch on a fake clock, with faults: the real scheduler, no processes, no disk, no waiting.
+
+A `Simulation` takes jobs, a `Policy` and a `FaultPlan`, and plays the whole run: retries and back-off, rates,
+budgets, memory admission, crashes of workers, disks that are full for a while, kills of the driver. A day passes
+in milliseconds, and the same seed gives the same event log, byte for byte.
+
+    from batchmill.testing import FaultPlan, Policy, Simulation, rows, workers
+    from batchmill.model.limits import Limits, Rate
+
+    policy = Policy(workers(4), Limits(rate=Rate(30, 60.0), timeout=10.0))
+    simulation = Simulation(1, rows(100), policy, FaultPlan(1, raises=0.2, hangs=0.05), kills=[60.0])
+    print("\\n".join(simulation.run()))
+    print(simulation.ledger.counts())
+
+The parts can be used alone: `FakeClock`, `SimulatedLedger`, `SimulatedExecutor`.
+"""
+
+from batchmill.core.policy import Place, Policy, Traits
+from batchmill.testing.clock import FakeClock
+from batchmill.testing.executor import Began, Left, SimulatedExecutor
+from batchmill.testing.faults import FaultPlan
+from batchmill.testing.ledger import Record, SimulatedFeed, SimulatedJournal, SimulatedLedger
+from batchmill.testing.scripts import Call, Crash, Hang, Offload, Script, Step, Work, failure, skipped
+from batchmill.testing.simulation import Killed, Opened, Simulation, rows, workers
+
+__all__ = [
+    "Began",
+    "Call",
+    "Crash",
+    "FakeClock",
+    "FaultPlan",
+    "Hang",
+    "Killed",
+    "Left",
+    "Offload",
+    "Opened",
+    "Place",
+    "Policy",
+    "Record",
+    "Script",
+    "SimulatedExecutor",
+    "SimulatedFeed",
+    "SimulatedJournal",
+    "SimulatedLedger",
+    "Simulation",
+    "Step",
+    "Traits",
+    "Work",
+    "failure",
+    "rows",
+    "skipped",
+    "workers",
+]
