@@ -58,9 +58,9 @@ class GroupFacts(NamedTuple):
 class LiveFacts:
     """A live run at one moment. Times are seconds, sizes bytes, money micro-cents.
 
-    `counts` are jobs by state, with `cached` (of the succeeded ones) and `retried` (attempts that another one
-    follows). `running` are the attempts that run longest, out of `running_total`. `eta` is None while nobody can
-    know. `failures` are the latest, oldest first.
+    `counts` are jobs by state, with `cached` (of the succeeded ones) and `retried` (jobs tried more than
+    once). `running` are the attempts that run longest, out of `running_total`. `eta` is None while nobody can know.
+    `failures` are the latest, oldest first.
     """
 
     elapsed: float = 0.0

@@ -157,7 +157,7 @@ class Tracker:
                 usage = outcome.usage
                 add_duration(usage.ended - usage.started)
             if retry_in is not None:
-                self._retried += 1
+                self._retried += row.total_attempts == 0  # jobs, however often they are tried
                 continue
             if state is JobState.SUCCEEDED:
                 self._succeeded += 1

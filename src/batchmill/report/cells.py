@@ -12,12 +12,15 @@ from batchmill.report.records import non_finite
 # OWASP, "CSV Injection": what spreadsheets take for the start of a formula, and the full-width forms that East
 # Asian editions take for the same.
 _FORMULA = tuple("=+-@＝＋－＠")
+_HARMLESS = re.compile(r"[0-9A-Za-z_.,:;/(\[{\"][ -~]*").fullmatch  # most cells: a shortcut, nothing more
 _LINE_STARTS = ("\t", "\r", "\n")
 _MARKUP = re.compile(r"([\\`*\[\]|~])")
 
 
 def text_cell(text: str) -> str:
     """Text without control characters and terminal escapes, with a leading `'` if it could start a formula."""
+    if _HARMLESS(text):
+        return text
     text = clean(text)
     if text.startswith(_LINE_STARTS) or text.lstrip().startswith(_FORMULA):
         return "'" + text

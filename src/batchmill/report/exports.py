@@ -16,9 +16,8 @@ cached, and metrics and top-level result fields that are times by their name (`.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -27,15 +26,13 @@ from batchmill.report.cells import cell, markdown_cell
 from batchmill.report.encode import json_text
 from batchmill.report.files import written_whole
 from batchmill.report.query import RunView
-from batchmill.report.records import JobView, RunInfo, decode, iso
+from batchmill.report.records import JobView, RunInfo, iso
+from batchmill.report.tables import UNSTABLE, Table
 
 SCHEMA_VERSION = 1
 Format = Literal["json", "jsonl", "csv", "md"]
 FORMATS: tuple[Format, ...] = ("json", "jsonl", "csv", "md")
 
-_MOST_COLUMNS = 500
-_LARGEST_FLATTENED = 1_000_000  # bytes of a result that tables look into; a larger one is named by its digest
-_UNSTABLE = ("cached", "attempts", "wall_s", "cpu_s", "peak_rss_bytes")
 _COUNTS = ("succeeded", "failed", "skipped", "cancelled", "cached", "retried")
 
 
@@ -94,7 +91,7 @@ def job_record(job: JobView, *, stable: bool = False) -> dict[str, Any]:
 
 
 def _without_times(record: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in record.items() if name not in _UNSTABLE}
+    kept = {name: value for name, value in record.items() if name not in UNSTABLE}
     for part in ("result", "metrics"):
         if isinstance(kept[part], dict):
             kept[part] = {name: value for name, value in kept[part].items() if not name.endswith("_s")}
@@ -131,102 +128,23 @@ def _write_jsonl(view: RunView, out: TextIO, stable: bool) -> None:
 # --- tables ------------------------------------------------------------------------------------------------------
 
 
-class _Family:
-    """The columns that one mapping of every job (`params`, `metrics`, `result`) spreads into."""
-
-    def __init__(self, name: str, stable: bool) -> None:
-        self.name = name
-        self._drop_times = stable and name != "params"
-        self._columns: dict[str, None] = {}
-        self._plain = False  # some job has a value that is no mapping
-        self._whole = False
-
-    def see(self, value: Any) -> None:
-        if not isinstance(value, dict):
-            self._plain = self._plain or value is not None
-        elif not self._whole and not value.keys() <= self._columns.keys():
-            self._columns.update(dict.fromkeys(name for name in value if not self._left_out(name)))
-            self._whole = len(self._columns) > _MOST_COLUMNS
-
-    def _left_out(self, column: str) -> bool:
-        return self._drop_times and column.endswith("_s")
-
-    @property
-    def header(self) -> list[str]:
-        if self._whole:
-            return [self.name]
-        spread = [f"{self.name}.{column}" for column in self._columns]
-        return [self.name, *spread] if self._plain else spread
-
-    def cells(self, value: Any) -> list[Any]:
-        if self._whole:
-            return [value]
-        is_mapping = isinstance(value, dict)
-        spread = [value.get(column) for column in self._columns] if is_mapping else [None] * len(self._columns)
-        return [None if is_mapping else value, *spread] if self._plain else spread
-
-
-class _Table:
-    """The rows of CSV and Markdown. Its columns are found in a first pass over the jobs."""
-
-    def __init__(self, view: RunView, families: tuple[str, ...], stable: bool) -> None:
-        self._view = view
-        self._as_of = view.info.tick
-        self._families = [_Family(name, stable) for name in families]
-        self._fixed = [name for name in _FIXED if not (stable and name in _UNSTABLE)]
-        stored = [_STORED.get(name, name) for name in families]
-        for page in view.pages(", ".join(["number", *stored]), as_of=self._as_of):
-            for row in page:
-                self._see(*row)
-
-    def _see(self, number: int, *stored: str | None) -> None:
-        for family, text in zip(self._families, stored, strict=True):
-            if text is not None:
-                large = text.startswith("object:")
-                family.see(_value(self._view.job(number), family.name) if large else decode(text))
-
-    @property
-    def header(self) -> list[str]:
-        return self._fixed + [column for family in self._families for column in family.header]
-
-    def rows(self) -> Iterator[list[Any]]:
-        for job in self._view.jobs(as_of=self._as_of):
-            row = [_FIXED[name](job) for name in self._fixed]
-            for family in self._families:
-                row += family.cells(_value(job, family.name))
-            yield row
-
-
-def _value(job: JobView, family: str) -> Any:
-    if family != "result" or job.result_object is None:
-        return getattr(job, family)
-    stored = job.read_object(job.result_object)
-    return f"object:{job.result_object}" if len(stored) > _LARGEST_FLATTENED else decode(stored)
-
-
-_STORED = {"result": "coalesce(result, 'object:' || result_object)"}
-_FIXED: dict[str, Callable[[JobView], Any]] = {
-    **{name: attrgetter(name) for name in ("name", "key", "state", *_UNSTABLE)},
-    "error.kind": lambda job: job.error and job.error.kind,
-    "error.message": lambda job: job.error and job.error.message,
-}
-
-
 def _write_csv(view: RunView, out: TextIO, stable: bool) -> None:
-    table = _Table(view, ("params", "metrics", "result"), stable)
+    table = Table(view, ("params", "metrics", "result"), stable)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([cell(name) for name in table.header])
-    writer.writerows([cell(value) for value in row] for row in table.rows())
+    for page in table.pages():
+        # csv writes numbers and None itself, as cells want them
+        writer.writerows([v if v is None or type(v) in (int, float) else cell(v) for v in row] for row in page)
 
 
 def _write_markdown(view: RunView, out: TextIO, stable: bool) -> None:
-    table = _Table(view, ("params", "metrics"), stable)
+    table = Table(view, ("params", "metrics"), stable)
     header = table.header
     shown = [place for place, name in enumerate(header) if name not in ("key", "cpu_s")]
     out.write(_markdown_row([markdown_cell(header[place]) for place in shown]))
     out.write(_markdown_row(["---"] * len(shown)))
-    for row in table.rows():
-        out.write(_markdown_row([markdown_cell(row[place]) for place in shown]))
+    for page in table.pages():
+        out.writelines(_markdown_row([markdown_cell(row[place]) for place in shown]) for row in page)
 
 
 def _markdown_row(cells: list[str]) -> str:
