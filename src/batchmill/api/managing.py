@@ -70,12 +70,11 @@ class Change(NamedTuple):
 def cancel(home: Path, reference: str, job: str | None = None) -> Change:
     """Cancel a run, or one of its jobs. Raises RunNotFound, and UsageError for a job that is unknown or has ended."""
     paths = find(home, reference)
-    number = 0 if job is None else _pending_job(paths, job)
+    number = _pending_job(paths, job) if job is not None else _refuse_ended(paths)
     try:
         with acquire(paths):
             if number:
                 return Change(paths.id, False, int(cancel_job(paths, number)))
-            _refuse_ended(paths)
             set_run_state(paths, RunState.CANCELLED, "cancelled")
             return Change(paths.id, False)
     except RunHeld:
@@ -91,11 +90,12 @@ def _pending_job(paths: RunPaths, name: str) -> int:
     return job.number
 
 
-def _refuse_ended(paths: RunPaths) -> None:
+def _refuse_ended(paths: RunPaths) -> int:
     with RunView(paths.folder) as view:
         info, pending = view.info, view.counts()[JobState.PENDING]
     if info.state in (RunState.FINISHED, RunState.CANCELLED):
         raise UsageError(f"run `{paths.id}` is {info.state}: there is nothing to cancel", hint=_after(pending))
+    return 0
 
 
 def _after(pending: int) -> str:
@@ -108,15 +108,16 @@ def retry(home: Path, reference: str, names: Sequence[str] = ()) -> Change:
     Raises RunNotFound, and UsageError for a job that is unknown or has succeeded.
     """
     paths = find(home, reference)
-    numbers = _ended_jobs(paths, names) if names else None
+    numbers = _ended_jobs(paths, names) if names else _failed_jobs(paths)
+    if not numbers:
+        return Change(paths.id, False)
     try:
         with acquire(paths):
             return Change(paths.id, False, retry_jobs(paths, numbers))
     except RunHeld:
-        asked = _failed_jobs(paths) if numbers is None else numbers
-        for number in asked:
+        for number in numbers:
             send_request(paths, "retry", number)
-        return Change(paths.id, True, len(asked))
+        return Change(paths.id, True, len(numbers))
 
 
 def _ended_jobs(paths: RunPaths, names: Sequence[str]) -> list[int]:

@@ -24,6 +24,7 @@ from batchmill.plan.keys import digest_file, finish_key
 
 STATUSES = ("new", "changed", "again", "done", "held", "invalid")
 _CHUNK = 1000
+_NAMES = 3  # of changed parameters in a reason
 
 
 class JobPreview(NamedTuple):
@@ -107,8 +108,8 @@ class _Past:
     def results(self, keys: Sequence[str]) -> set[str]:
         """Which of these keys have a result here."""
         query = (
-            "SELECT DISTINCT jobs.key FROM json_each(?) AS wanted JOIN jobs"
-            " ON substr(jobs.key, 1, 8) = substr(wanted.value, 1, 8) AND jobs.key = wanted.value WHERE state = 'succeeded'"
+            "SELECT DISTINCT jobs.key FROM json_each(?) AS wanted JOIN jobs ON jobs.key = wanted.value"
+            " AND substr(jobs.key, 1, 8) = substr(wanted.value, 1, 8) WHERE state = 'succeeded'"
         )
         with ledger_errors(self.paths.ledger):
             return {key for (key,) in self._connection.execute(query, (json.dumps(keys),))}
@@ -216,12 +217,19 @@ class _Judge:
         return self._digests[file]
 
 
+def _changed_names(before: str, now: str) -> str:
+    """The names of the parameters that differ, a few of them."""
+    old, new = json.loads(before), json.loads(now)
+    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name) or (name in old) != (name in new)]
+    return ", ".join(names[:_NAMES]) + (", ..." if len(names) > _NAMES else "")
+
+
 def _difference(job: PlannedJob, known: _Known, run: str) -> tuple[str, str]:
     """Why a job of the same name would run now, though an earlier run had it."""
     if known.task != job.task:
         return "changed", f"task changed: it was `{known.task}` in {run}"
     if known.params != job.params:
-        return "changed", "parameters changed"
+        return "changed", f"parameters changed: {_changed_names(known.params, job.params)}"
     if known.version != job.version:
         return "changed", "code changed"
     if known.inputs != job.inputs:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from batchmill.cli.options import HomeOption, ManifestFile, OutputOption, SetOption
 from batchmill.cli.output import Output, tell
+
+if TYPE_CHECKING:
+    from batchmill.api.batch import Batch
 
 EXAMPLE = "  batchmill check sweep.yaml\n  batchmill check sweep.yaml --set limits.workers=2"
 
@@ -19,7 +24,10 @@ def check_command(
     batch = from_file(file, overrides or ())
     count = batch.plan.count()
     jobs = "as many as there are files" if count is None else f"{count:,}"
-    settings = [("jobs", jobs), *explain(batch.document)]
+    told = dict(explain(batch.document))
+    if batch.manifest.limits.timeout is None:
+        told["timeout"] = _timeouts(batch)
+    settings = [("jobs", jobs), *told.items()]
     missing = batch.plan.missing_tasks
     if missing:
         settings.insert(0, ("not installed", ", ".join(missing) + " (can be planned, not run)"))
@@ -32,3 +40,11 @@ def check_command(
         return found
 
     tell(output, record, page)
+
+
+def _timeouts(batch: Batch) -> str:
+    """What holds where the manifest says nothing: each task's own."""
+    from batchmill.model.text import duration_text
+
+    own = {name: task.timeout for name, task in sorted(batch.plan.tasks.items()) if task.timeout is not None}
+    return ", ".join(f"{duration_text(seconds)} ({name})" for name, seconds in own.items()) or "none"
