@@ -55,6 +55,7 @@ class Binder:
         self.fields = _names(task.params)
         self._folder = folder
         self._validate = task.params.__pydantic_validator__.validate_python
+        self._plain = task.params.__pydantic_serializer__.to_python
         self._input_fields = sorted(name for name, field in task.params.model_fields.items() if _holds_input(field))
         self._reads_files = bool(self._input_fields) or task.inputs is not None
 
@@ -63,14 +64,11 @@ class Binder:
         task = self.task
         try:
             params = self._validate(raw)
-            text = canonical_params(params)
+            text, version = self._canonical(params)
         except ValidationError as error:
             raise Unfit([self._fault(d) for d in error.errors(include_url=False, include_input=False)]) from None
         except (TypeError, ValueError) as error:
             raise Unfit([Fault((), f"the parameters cannot be written as JSON: {error}")]) from None
-        version = task.version
-        if task.bind is not None:
-            text, version = self._bound(params)
         if not self._reads_files and file is None:
             return Ready(text, version, (), job_key(task.name, version, text))
         inputs = tuple(self._inputs(params))
@@ -78,13 +76,16 @@ class Binder:
             inputs = (*inputs, file)
         return Ready(text, version, inputs, None if inputs else job_key(task.name, version, text))
 
-    def _bound(self, params: BaseModel) -> tuple[str, str]:
-        assert self.task.bind is not None
+    def _canonical(self, params: BaseModel) -> tuple[str, str]:
+        """Canonical parameters and code version."""
+        bind = self.task.bind
+        if bind is None:
+            return canonical_params(params), self.task.version
         try:
-            bound = self.task.bind(params.model_dump(by_alias=True, round_trip=True), self._folder)
-            return canonical(bound.params), bound.version
+            bound = bind(self._plain(params, by_alias=True, round_trip=True), self._folder)
         except (BatchmillError, TypeError, ValueError) as error:
             raise Unfit([Fault((), str(error), getattr(error, "hint", None) or "")]) from None
+        return canonical(bound.params), bound.version
 
     def _inputs(self, params: BaseModel) -> list[FileIdentity]:
         found: dict[str, FileIdentity] = {}

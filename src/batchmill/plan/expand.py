@@ -82,9 +82,9 @@ class Matrix:
             self.axes.append(Axis(tuple(section.paired), columns, len(columns[0])))
         self.include = section.include
         self.exclude = section.exclude
-        self.names = [name for axis in self.axes for name in axis.names]
-        varying = [name for axis in self.axes if axis.size > 1 for name in axis.names]
-        self.varying = varying or self.names
+        names = [name for axis in self.axes for name in axis.names]
+        self._all_names = frozenset(names)
+        self.varying = [name for axis in self.axes if axis.size > 1 for name in axis.names] or names
         only_included = bool(self.include) and not self.axes
         self.size = 0 if only_included else math.prod(axis.size for axis in self.axes)
 
@@ -122,7 +122,7 @@ class Matrix:
 
     def label(self, row: Params, short_names: Mapping[str, str]) -> str:
         """What distinguishes a combination, such as `leaf50_thresh0.1`: short name and value of what varies."""
-        names = self.varying if row.keys() == set(self.names) else row
+        names = self.varying if row.keys() == self._all_names else row
         return "_".join([short_names.get(name, name) + value_text(row[name]) for name in names])
 
 
@@ -144,9 +144,10 @@ def _same(one: Any, other: Any) -> bool:
 
 def value_text(value: Any) -> str:
     """A parameter's value in a name: text as it is, numbers in their shortest form, the rest as compact JSON."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    kind = type(value)
+    if kind is str:
+        return str(value)
+    if kind is int or kind is float:
         return repr(value)
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
 
@@ -198,6 +199,7 @@ class Product:
         self._short_names = short_names
         self._name = name
         self._group = group
+        self._templated = name is not None or group is not None
         self.per_piece = 1 if matrix is None else matrix.count()
 
     def drafts(self, pieces: Iterable[Piece], start: int = 0) -> Iterator[Draft]:
@@ -209,13 +211,15 @@ class Product:
 
     def _of(self, piece: Piece, start: int) -> Iterator[Draft]:
         fixed = {**self._fixed, **piece.params}
+        label = piece.label or "matrix"
         for row in self.matrix.rows(start) if self.matrix is not None else ({},):
             params = {**fixed, **row}
-            values = {**params, **piece.fields} if self._name or self._group else params
-            name = _rendered(self._name, values) or self._default_name(piece.label, row)
-            yield Draft(params, job_name(name), _rendered(self._group, values), True, None, piece.file, piece.invalid)
-
-    def _default_name(self, label: str, row: Params) -> str:
-        if self.matrix is None:
-            return label
-        return "_".join(filter(None, (label or "matrix", self.matrix.label(row, self._short_names))))
+            name = group = None
+            if self._templated:
+                values = {**params, **piece.fields}
+                name, group = _rendered(self._name, values), _rendered(self._group, values)
+            if name is None:
+                name = label
+                if self.matrix is not None and (own := self.matrix.label(row, self._short_names)):
+                    name = f"{label}_{own}"
+            yield Draft(params, job_name(name), group, True, None, piece.file, piece.invalid)

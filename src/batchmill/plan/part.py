@@ -9,7 +9,7 @@ from batchmill.errors import Problem
 from batchmill.manifest.document import Document
 from batchmill.model.jobs import PlannedJob
 from batchmill.model.limits import Backoff, Retry
-from batchmill.model.manifest import RetrySection
+from batchmill.model.manifest import JobSection, RetrySection
 from batchmill.model.tasks import Task
 from batchmill.plan import keys
 from batchmill.plan.binding import Ready, Unfit, best_effort
@@ -74,12 +74,16 @@ class Part:
         if ready is None:
             inputs = (draft.file,) if draft.file is not None else ()
             ready = Ready(best_effort(draft.params), task.version, inputs, None)
-        start = (number, draft.name, draft.generated, task.name, task.mode, ready.version, ready.params, ready.key)
-        if own is None:
-            return PlannedJob(*start, ready.inputs, draft.group, lane, invalid=invalid)
+        params, version, inputs, key = ready
+        priority, timeout, memory, retry = (0, None, None, None) if own is None else self._options(own)
+        return PlannedJob(
+            number, draft.name, draft.generated, task.name, task.mode, version, params, key, inputs,
+            draft.group, lane, priority, timeout, memory, retry, invalid,
+        )  # fmt: skip
+
+    def _options(self, own: JobSection) -> tuple[int, float | None, int | None, Retry | None]:
         retry = None if own.retry is None else merged_retry(self.manifest.retry, own.retry)
-        options = (own.priority, own.timeout, own.memory, retry)
-        return PlannedJob(*start, ready.inputs, draft.group, lane, *options, invalid)
+        return own.priority, own.timeout, own.memory, retry
 
 
 def merged_retry(base: RetrySection, own: RetrySection) -> Retry:

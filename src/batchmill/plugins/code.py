@@ -40,12 +40,13 @@ def project_digest(module_file: str | Path, search_path: Sequence[str | Path] = 
     Project files are those beside the module or on `search_path`, outside the standard library and site-packages.
     Folders do not count, so that a moved project keeps its digest. Raises TaskError when the module is unreadable.
     """
-    return _project_digest(os.path.abspath(module_file), tuple(os.path.abspath(entry or ".") for entry in search_path))
+    return _project_digest(os.fspath(module_file), tuple(search_path))
 
 
 @lru_cache(maxsize=256)
-def _project_digest(module_file: str, search_path: tuple[str, ...]) -> str:
-    roots = _project_roots(module_file, search_path)
+def _project_digest(module_file: str, search_path: tuple[str | Path, ...]) -> str:
+    module_file = os.path.abspath(module_file)
+    roots = _project_roots(module_file, [os.path.abspath(entry or ".") for entry in search_path])
     module = _module_name(module_file, roots[0])
     found: dict[str, bytes] = {}
     pending = [(module, module_file), *_parent_packages(module, roots)]
@@ -150,7 +151,7 @@ def signature_of(module_file: str | Path, function: str) -> list[Argument] | Non
     None when the module has the name, but not as a `def`: an import or an assignment, whose signature is only known
     by running it. Raises TaskError when the source does not parse or has no such name.
     """
-    return _signature(os.path.abspath(module_file), function)
+    return _signature(os.fspath(module_file), function)
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,16 +36,56 @@ def bind(params: Mapping[str, Any], folder: str) -> Bound:
 
     Raises TaskError for a function that is not there, and for arguments that it lacks or does not take.
     """
-    given = dict(params)
-    module, name = _split(given.pop("function"))
+    function = params["function"]
+    module, name = _split(function)
     search = _search_path(folder)
     file = _module_file(module, search)
+    version = source_digest(file, search)
+    expected = _expected(file, name, version)
+    if expected is None:
+        return Bound({**params, "function": f"{module}:{name}"}, version)
+    expected.check(function, params)
+    return Bound({**expected.defaults, **params, "function": f"{module}:{name}"}, version)
+
+
+class _Arguments:
+    """What a function takes besides the context."""
+
+    def __init__(self, function: str, arguments: Sequence[Any]) -> None:
+        self.named = {argument.name: argument for argument in arguments if not argument.variadic}
+        if "function" in self.named:
+            raise TaskError(f"`{function}` has an argument `function`, which names the function here", hint="rename it")
+        self.takes_any = any(argument.variadic for argument in arguments)
+        self.allowed = {*self.named, "function"}
+        self.required = {name for name, argument in self.named.items() if not argument.has_default}
+        self.defaults = {name: a.default for name, a in self.named.items() if a.has_default and _is_json(a.default)}
+        only = arguments[0] if len(arguments) == 1 and not arguments[0].variadic else None
+        # a pydantic model, perhaps: only running the module would tell its fields
+        self.model = only.name if only is not None and _may_be_a_model(only.annotation) else None
+
+    def check(self, function: str, given: Mapping[str, Any]) -> None:
+        """Raises TaskError for arguments that are missing or not known."""
+        if self.model is not None and self.model not in given:
+            return
+        if not self.takes_any and not given.keys() <= self.allowed:
+            unknown = next(name for name in given if name not in self.allowed)
+            known = ", ".join(f"`{name}`" for name in self.named) or "it has none"
+            raise TaskError(f"`{function}` has no argument `{unknown}`", hint=f"its arguments: {known}")
+        if not self.required <= given.keys():
+            missing = next(name for name in self.named if name in self.required and name not in given)
+            raise TaskError(f"`{function}` needs the argument `{missing}`", hint=f"add `{missing}:` to the parameters")
+
+
+@lru_cache(maxsize=64)
+def _expected(file: str, name: str, version: str) -> _Arguments | None:
+    """None where the source does not tell. The version is of the source: with it, what is cached is never stale."""
     arguments = function_signature(file, name)
-    if arguments is not None:
-        given = _checked(f"{module}:{name}", [a for a in arguments if not _is_context(a)], given)
-    return Bound({"function": f"{module}:{name}", **given}, source_digest(file, search))
+    if arguments is None:
+        return None
+    return _Arguments(name, [argument for argument in arguments if not _is_context(argument)])
 
 
+@lru_cache(maxsize=64)
 def _split(function: str) -> tuple[str, str]:
     module, _, name = (part.strip() for part in function.partition(":"))
     words = [*module.split("."), *name.split(".")]
@@ -55,15 +94,15 @@ def _split(function: str) -> tuple[str, str]:
     return module, name
 
 
-def _search_path(folder: str) -> list[str]:
-    return [folder, *(entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)]
+def _search_path(folder: str) -> tuple[str, ...]:
+    return (folder, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
 
 
-def _module_file(module: str, search_path: Sequence[str]) -> Path:
+def _module_file(module: str, search_path: Sequence[str]) -> str:
     for root in search_path:
-        base = Path(root, *module.split("."))
-        for file in (base / "__init__.py", base.with_name(f"{base.name}.py")):
-            if file.is_file():
+        base = os.path.join(root, *module.split("."))
+        for file in (os.path.join(base, "__init__.py"), f"{base}.py"):
+            if os.path.isfile(file):
                 return file
     raise TaskError(
         f"there is no module `{module}` beside the manifest or on `PYTHONPATH`",
@@ -76,31 +115,7 @@ def _is_context(argument: Any) -> bool:
     return argument.name == "ctx" or kind == "Context"
 
 
-def _checked(function: str, arguments: Sequence[Any], given: dict[str, Any]) -> dict[str, Any]:
-    named = {argument.name: argument for argument in arguments if not argument.variadic}
-    if "function" in named:
-        raise TaskError(f"`{function}` has an argument `function`, which names the function here", hint="rename it")
-    if _may_take_a_model(arguments, given):
-        return given
-    free = any(argument.variadic for argument in arguments)
-    unknown = [name for name in given if name not in named and not free]
-    if unknown:
-        known = ", ".join(f"`{name}`" for name in named) or "it has none"
-        raise TaskError(f"`{function}` has no argument `{unknown[0]}`", hint=f"its arguments: {known}")
-    missing = [name for name, argument in named.items() if name not in given and not argument.has_default]
-    if missing:
-        raise TaskError(
-            f"`{function}` needs the argument `{missing[0]}`", hint=f"add `{missing[0]}:` to the parameters"
-        )
-    defaults = {name: a.default for name, a in named.items() if a.has_default and _is_json(a.default)}
-    return {**defaults, **given}
-
-
-def _may_take_a_model(arguments: Sequence[Any], given: Mapping[str, Any]) -> bool:
-    """Whether the only argument may be a pydantic model, whose fields only running the module would tell."""
-    if len(arguments) != 1 or arguments[0].variadic or arguments[0].name in given:
-        return False
-    annotation: str = arguments[0].annotation
+def _may_be_a_model(annotation: str) -> bool:
     return annotation.replace(".", "").isidentifier() and annotation not in _PLAIN
 
 
