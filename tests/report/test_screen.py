@@ -81,9 +81,19 @@ def test_a_job_is_shown_with_all_that_happened_to_it(make_ledger: MakeLedger) ->
     )
     usage = {"job": number, "slot": 1, "state": "failed", "wall_s": 1.0, "cpu_s": 1.0, "peak_rss": 10**7}
     log = {"log_file": "w", "log_start": 0, "log_end": 600}
-    ledger.insert("attempts", number=1, kind="crashed", message="signal 11", charged=0, started=NOON, **usage)
     ledger.insert(
-        "attempts", number=2, kind="error", message="no", traceback="Trace\n  back", started=NOON, **log, **usage
+        "attempts", number=1, kind="crashed", message="signal 11", charged=0, exceptions="[]", started=NOON, **usage
+    )
+    ledger.insert(
+        "attempts",
+        number=2,
+        kind="error",
+        message="no",
+        exceptions='["ValueError"]',
+        traceback="Trace\n  back",
+        started=NOON,
+        **log,
+        **usage,
     )
     step = {"arguments": "", "value": '{"pages":3}', "job": number, "attempt": 1, "finished": NOON, "seconds": 0.5}
     ledger.insert("steps", key=f"{number:064x}", name="read", **step)
@@ -101,6 +111,7 @@ def test_a_job_is_shown_with_all_that_happened_to_it(make_ledger: MakeLedger) ->
         'read succeeded 500 ms 1 {"pages":3}',
         "1 q settled 3 0.01 USD",
         "ValueError: no\nsecond line",
+        "error 2030-03-17T17:46:40.000Z 1.0 s 10 MB ValueError: no",
         "Trace\nback",
         "plot.svg 5 kB",
         "line 9\n… ",

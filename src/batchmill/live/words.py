@@ -41,7 +41,7 @@ def pace(facts: LiveFacts) -> str:
     parts = []
     if facts.jobs_per_hour is not None:
         parts.append(f"{number_text(float(f'{facts.jobs_per_hour:.3g}'))} jobs/h")
-    if facts.eta is not None:
+    if facts.eta:
         parts.append(f"{duration_text(facts.eta) if facts.eta >= 1 else 'under 1 s'} left")
     if facts.typical is not None:
         parts.append(f"typically {duration_text(facts.typical)}")

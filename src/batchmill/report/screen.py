@@ -166,7 +166,11 @@ def _metrics(page: Page, facts: Facts) -> None:
 
 def _provenance(page: Page, info: RunInfo) -> None:
     page.title("provenance")
-    told = [(name, value if isinstance(value, str) else json_text(value)) for name, value in info.provenance.items()]
+    told = [
+        (name, one_line(value if isinstance(value, str) else json_text(value), 120))
+        for name, value in info.provenance.items()
+        if value
+    ]
     times = [("created", iso(info.created)), ("started", iso(info.started)), ("finished", iso(info.finished))]
     page.pairs([*times, ("folder", info.folder), ("seed", info.seed), *told])
 
@@ -204,11 +208,16 @@ def _attempts(page: Page, attempts: Sequence[AttemptView]) -> None:
             iso(attempt.started),
             duration_text(attempt.wall_s),
             size_text(attempt.peak_rss_bytes) if attempt.peak_rss_bytes else "-",
-            one_line(attempt.message, 120) + ("" if attempt.charged else " (not counted)"),
+            one_line(_message(attempt), 120) + ("" if attempt.charged else " (not counted)"),
         )
         for attempt in attempts
     ]
     _titled(page, "attempts", ("", "end", "started", "wall time", "memory", "message"), rows, (0, 3, 4))
+
+
+def _message(attempt: AttemptView) -> str:
+    raised = attempt.exceptions[0] if attempt.exceptions else ""
+    return attempt.message if attempt.message.startswith(raised) else f"{raised}: {attempt.message}"
 
 
 def _steps(page: Page, view: RunView, job: JobView) -> None:
