@@ -97,14 +97,12 @@ class Home:
 
     def find(self, reference: str) -> RunPaths:
         """The run with this id, the newest run of this name, or `last`, the newest of all. Raises RunNotFound."""
-        exact = RunPaths(self.path, reference) if reference == Path(reference).name else None
-        if exact is not None and exact.ledger.is_file():
+        exact = RunPaths(self.path, safe_file_name(reference))
+        if exact.ledger.is_file():
             return exact
-        ordinals = self._ordinals(safe_file_name(reference))
-        for ordinal in sorted(ordinals, reverse=True):
-            paths = RunPaths(self.path, f"{safe_file_name(reference)}-{ordinal}")
-            if paths.ledger.is_file():
-                return paths
+        of_name = self.runs_of(reference)
+        if of_name:
+            return of_name[-1]
         runs = self.runs()
         if reference == "last" and runs:
             return RunPaths(self.path, runs[-1].id)

@@ -60,7 +60,7 @@ class HomeIndex:
             self.refresh()
         where, given = ("", ()) if name is None else ("AND runs.name = ?", (name,))
         query = (
-            "SELECT key, id, job FROM json_each(?) AS wanted JOIN keys ON keys.key = wanted.value"
+            "SELECT keys.key, runs.id, job FROM json_each(?) AS wanted JOIN keys ON keys.key = wanted.value"
             f" JOIN runs ON runs.number = keys.run {where} ORDER BY created"
         )
         rows: list[tuple[str, str, int]] = self._guarded(
