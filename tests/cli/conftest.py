@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,10 +67,33 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return called
 
 
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Said]:
+    """A folder in which the squares were run once, by a process of its own, and what that said."""
+    folder = tmp_path_factory.mktemp("squares")
+    _write_squares(folder)
+    command = [sys.executable, "-m", "batchmill", "run", "squares.yaml"]
+    environment = {name: value for name, value in os.environ.items() if name != "BATCHMILL_HOME"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return folder, Said(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def ran(first_run: tuple[Path, Said], tmp_path: Path) -> Said:
+    """The home of that run, copied into `tmp_path` beside its manifest."""
+    folder, said = first_run
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return said
+
+
+def _write_squares(folder: Path) -> Path:
+    (folder / "squares.py").write_text(MODULE)
+    manifest = folder / "squares.yaml"
+    manifest.write_text(MANIFEST)
+    return manifest
+
+
 @pytest.fixture
 def squares(tmp_path: Path) -> Path:
     """A manifest of three `python` jobs, one of which fails."""
-    (tmp_path / "squares.py").write_text(MODULE)
-    manifest = tmp_path / "squares.yaml"
-    manifest.write_text(MANIFEST)
-    return manifest
+    return _write_squares(tmp_path)

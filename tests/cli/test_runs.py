@@ -1,11 +1,9 @@
-"""Commands on runs: a small run is made once in every test's own home, then asked about and managed."""
+"""Commands on runs: a small run is made once, and its home copied for every test that asks or changes it."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,12 +13,6 @@ from batchmill.ledger.lease import acquire
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.requests import take_requests
 from tests.cli.conftest import MODULE, Call, Said
-
-
-@pytest.fixture
-def ran(call: Call, squares: Path) -> Said:
-    """What `run` said of the three squares."""
-    return call("run", squares)
 
 
 @pytest.fixture
@@ -254,11 +246,3 @@ def test_rm_deletes_and_gc_frees(call: Call, ran: Said, paths: RunPaths) -> None
     assert not paths.folder.exists()
     assert call("gc").out.startswith("freed ")
     assert managing.list_runs(paths.home) == []
-
-
-def test_a_whole_run_through_a_process_of_its_own(squares: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "batchmill", "run", str(squares), "--output", "json", "--home", "h"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["failure_count"] == 1
-    assert "Traceback" not in done.stderr

@@ -13,7 +13,7 @@ ManifestFile = Annotated[Path, typer.Argument(metavar="FILE", help="the manifest
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="an id (`sweep-3`), a name (its newest run), or `last`", show_default=False)
 ]
-OutputOption = Annotated[Output, typer.Option("--output", help="what to write", rich_help_panel=None)]
+OutputOption = Annotated[Output, typer.Option("--output", help="what to write")]
 HomeOption = Annotated[
     Path | None,
     typer.Option(

@@ -53,5 +53,6 @@ def write(words: str | Page, stream: TextIO | None = None) -> None:
 
 def wants_colour(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a stream is a terminal, and nobody asked for plain text."""
-    plain = environment.get("NO_COLOR") or environment.get("CI") or environment.get("TERM") == "dumb"
+    in_ci = environment.get("CI", "").lower() not in ("", "0", "false")
+    plain = in_ci or environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
     return stream.isatty() and not plain
