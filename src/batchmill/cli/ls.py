@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from batchmill.report.page import Page
 
 EXAMPLE = "  batchmill ls\n  batchmill ls --output json"
-_HEADER = ("run", "state", "jobs", "done", "failed", "created", "task")
+_HEADER = ("run", "state", "jobs", "done", "failed", "created")
 
 
 def ls_command(output: OutputOption = Output.HUMAN, home: HomeOption = None) -> None:
@@ -63,4 +63,4 @@ def _row(info: RunInfo) -> list[object]:
     ended = sum(counts.get(state, 0) for state in ("succeeded", "failed", "skipped", "cancelled"))
     created = datetime.fromtimestamp(info.created).isoformat(" ", "minutes")
     jobs = ended + counts.get("pending", 0)
-    return [info.id, info.state, f"{jobs:,}", f"{ended:,}", f"{counts.get('failed', 0):,}", created, info.task]
+    return [info.id, info.state, f"{jobs:,}", f"{ended:,}", f"{counts.get('failed', 0):,}", created]
