@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from batchmill.cli import app, gc
 from tests.cli.conftest import Call
 
+HARMLESS = [command for command in app.COMMANDS if command not in ("init", "run", "resume", "retry")]
+FLAGS = ("output", "home", "set", "limit", "format", "stable", "attempt", "follow", "yes", "failed", "help")
 RUNS = ("show", "export", "resume", "retry")
 
 
@@ -116,6 +120,21 @@ def test_a_defect_leaves_its_traceback_in_a_file(call: Call, monkeypatch: pytest
     written = Path(re.search(r"`(\S+\.txt)`", said.err)[1])  # type: ignore[index]
     assert "ZeroDivisionError" in written.read_text()
     written.unlink()
+
+
+_WORDS = st.one_of(
+    st.sampled_from([*(f"--{flag}" for flag in FLAGS), "-o", "-f", "--", "last", "a/b", "json", "quiet", "1", "10%"]),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), max_size=20),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(HARMLESS), st.lists(_WORDS, max_size=5))
+def test_no_command_line_is_a_defect(call: Call, command: str, words: list[str]) -> None:
+    said = call(command, *words)
+    assert said.code in (0, 2, 5)
+    assert "Traceback" not in said.err
+    assert said.code == 0 or said.err or said.out
 
 
 def test_an_interrupt_outside_a_run_is_130(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

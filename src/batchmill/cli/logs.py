@@ -58,9 +58,13 @@ def logs_command(
         lines = "".join(_chunks(paths, follow=False)).splitlines()
         tell(output, {"run": paths.id, "lines": lines}, str)
         return
+    empty = True
     for chunk in _chunks(paths, follow):
         sys.stdout.write(clean(chunk))
         sys.stdout.flush()
+        empty = False
+    if empty:
+        say(output, f"nothing is logged of `{paths.id}`")
 
 
 def _job_log(paths: RunPaths, name: str, attempt: int | None, output: Output) -> None:
