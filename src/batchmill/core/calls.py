@@ -131,7 +131,7 @@ class CallDesk:
         calls = self._open.get(job, {})
         granted = calls.pop(ticket, None)
         if granted is None:
-            self._withdraw(job, ticket)
+            self.withdraw(job, ticket)
             return None
         if not calls:
             del self._open[job]
@@ -143,7 +143,8 @@ class CallDesk:
             quota.tokens.give_back(granted.asked.tokens - (tokens if sent else 0))
         return granted
 
-    def _withdraw(self, job: int, ticket: int | None = None) -> None:
+    def withdraw(self, job: int, ticket: int | None = None) -> None:
+        """A job waits no longer for a call (None: for any)."""
         for quota in self._quotas.values():
             if any(asked.job == job for asked in quota.waiting):
                 quota.waiting = deque(a for a in quota.waiting if a.job != job or ticket not in (None, a.ticket))
@@ -151,7 +152,7 @@ class CallDesk:
     def forget(self, job: int, unsent: Container[int] = ()) -> list[Granted]:
         """A job's attempt is over without settling: its waiting calls vanish, its open ones count as spent in full,
         but for those whose grant never left (tickets in `unsent`)."""
-        self._withdraw(job)
+        self.withdraw(job)
         closed = []
         for ticket, granted in list(self._open.get(job, {}).items()):
             asked = granted.asked

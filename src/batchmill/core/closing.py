@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from batchmill.core.ending import cancel_held, lost
+from batchmill.core.ending import cancelled, lost
 from batchmill.core.slots import Running, Slot, Stopping
 from batchmill.core.starting import start_hook
 from batchmill.core.state import INFINITY, State
-from batchmill.core.stopping import recall, stop
+from batchmill.core.stopping import kill, recall, stop
 from batchmill.model.events import Asked, HookEnded, JobCancelled, JobReset, RunSet, Sample, SlotSet
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
 
@@ -142,7 +142,7 @@ def cancel(s: State, job: int) -> None:
             return
     row = s.book.held.get(job)
     if row is not None:
-        cancel_held(s, row)
+        cancelled(s, row)
     else:
         s.cancelled.add(job)
         s.record(JobCancelled(s.now, job))
@@ -163,7 +163,6 @@ def retry(s: State, job: int) -> None:
         return
     s.cancelled.discard(job)
     s.record(JobReset(s.now, job))
-    s.book.settle(job, s.batch)
     s.book.expect_due(s.batch, s.now)
 
 
@@ -227,6 +226,8 @@ def _hasten(s: State) -> None:
     for slot in s.slots.values():
         for running in slot.running():
             stop(s, slot, running, Stopping.RELEASE)
+            if running.patient:
+                kill(s, slot, running, now=True)
 
 
 def _recall(s: State) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from batchmill.core.retry import verdict
 from batchmill.core.slots import Running, Slot, Stopping
 from batchmill.core.state import State
-from batchmill.core.stopping import forget_offloads, kill
+from batchmill.core.stopping import forget_offloads, forget_talk, kill
 from batchmill.model.events import (
     Ack,
     AttemptEnded,
-    CallClosed,
     Died,
     Ended,
     HookEnded,
@@ -132,23 +129,9 @@ def leave(s: State, slot: Slot, running: Running, peak: int) -> None:
     if row.group is not None and not running.hook:
         s.group_running[row.group] -= 1
     if s.desk.busy or s.unacked:
-        _forget_talk(s, slot, row.job)
+        forget_talk(s, slot, row.job)
     if s.offloads or s.offloaded:
         forget_offloads(s, slot, row.job)
-
-
-def _forget_talk(s: State, slot: Slot, job: int) -> None:
-    """Nobody is left to answer. A call whose grant never left was never sent; of others nobody knows."""
-    number = slot.place.slot
-    unsent = {ack.ticket for _, ack in s.unacked if ack.job == job and ack.slot == number}
-    if unsent:
-        s.unacked = deque(item for item in s.unacked if item[1].job != job or item[1].slot != number)
-    for granted in s.desk.forget(job, unsent):
-        asked = granted.asked
-        if asked.ticket in unsent:
-            s.record(CallClosed(s.now, granted.call, "released", 0, 0, b"{}"))
-        else:
-            s.record(CallClosed(s.now, granted.call, "unknown", asked.tokens, asked.cost, b"{}"))
 
 
 def put_back(s: State, slot: Slot, running: Running) -> None:
@@ -159,14 +142,15 @@ def put_back(s: State, slot: Slot, running: Running) -> None:
         return
     s.book.put_back(running.row)
     if running.stopping is Stopping.CANCEL:
-        cancel_held(s, running.row)
+        cancelled(s, running.row)
 
 
-def cancel_held(s: State, row: Row) -> None:
-    """A job in the window ends without having run."""
+def cancelled(s: State, row: Row) -> None:
+    """A job that has not started ends, because somebody asked for it."""
     s.cancelled.add(row.job)
     s.suspects.discard(row.job)
-    s.book.drop(row)
+    if row.job in s.book.held:
+        s.book.drop(row)
     s.book.settle(row.job, s.batch)
     s.record(JobCancelled(s.now, row.job))
     s.publish(row, JobState.CANCELLED, Outcome(JobState.CANCELLED, Usage(s.now, s.now)))

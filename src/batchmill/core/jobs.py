@@ -68,11 +68,12 @@ class JobBook:
         self.busy: set[int] = set()  # started
         self.settling: deque[tuple[int, int, str | None]] = deque()  # (batch, job, key if it succeeded)
         self._settling: dict[int, int] = {}  # job -> batch
-        self._lingering: deque[tuple[int, int, int, str | None]] = deque()  # (last Load, batch, job, key)
+        self._lingering: deque[tuple[int, int, str | None]] = deque()  # (last question, job, key): committed since
+        self._stale: dict[int, int] = {}  # job -> the last question whose answer may show it as it was
         self._dues: deque[tuple[int, float]] = deque()  # (batch, due) not committed yet
-        self._loads = 0
+        self._questions = 0  # Loads and Prepares
         self._unprepared: list[Order] = []
-        self._preparing: set[int] = set()
+        self._preparing: dict[int, int] = {}  # job -> question
         self._unshared = frozenset(unshared)
         self._owners: dict[str, int] = {}
         self._waiters: dict[str, list[int]] = {}
@@ -100,14 +101,14 @@ class JobBook:
         return INFINITY if self.due.loading or full else self.next_due
 
     def _load(self, stream: Stream) -> Load:
-        self._loads += 1
-        stream.loading = self._loads
+        self._questions += 1
+        stream.loading = self._questions
         return Load(stream.name, stream.after, min(CHUNK, stream.share - stream.held))
 
     def loaded(self, event: Loaded) -> list[Row]:
         """Take in what was read; returns the rows that are new."""
         stream = self.due if event.stream == DUE else self.streams[event.stream]
-        stream.loading = 0
+        question, stream.loading = stream.loading, 0
         if stream.stale:
             stream.stale = False
         else:
@@ -116,13 +117,14 @@ class JobBook:
         if event.stream == DUE:
             more = event.next_due if event.exhausted else event.at
             self.next_due = min(self.next_due, INFINITY if more is None else more)
-        new = [row for row in event.rows if not self.knows(row.job)]
+        new = [row for row in event.rows if not self._knows_better(row.job, question)]
         self._forget()
         return new
 
-    def knows(self, job: int) -> bool:
-        """Whether a job is in memory in any way."""
-        return job in self.held or job in self.busy or job in self._settling
+    def _knows_better(self, job: int, question: int) -> bool:
+        """Whether a row that was read for a question is no news, or out of date."""
+        unsettled = job in self._settling or self._stale.get(job, 0) >= question
+        return unsettled or job in self.held or job in self.busy
 
     def plan_grew(self) -> None:
         """New rows are in the ledger; some may come before those that were read already."""
@@ -161,13 +163,14 @@ class JobBook:
         while self._unprepared and len(self._preparing) < PREPARING:
             job = heappop(self._unprepared)[2]
             if job in self.held and job not in self._preparing:
-                self._preparing.add(job)
+                self._questions += 1
+                self._preparing[job] = self._questions
                 rows.append(self.held[job])
         return rows
 
     def prepared(self, job: int) -> Row | None:
         """The digest of a job's inputs is known; its row, if it is still wanted."""
-        self._preparing.discard(job)
+        self._preparing.pop(job, None)
         row = self.held.get(job)
         return row if row is not None and row.key is None else None
 
@@ -225,7 +228,7 @@ class JobBook:
 
     def ended(self, row: Row, batch: int, *, due: float | None = None, succeeded: bool = False) -> list[Row]:
         """A started job ended, or waits until `due`. After a success, returns the rows that waited for its key
-        (they are still held); else they are ready again."""
+        (they are still held); else they are ready again, with the steps that it has done for them."""
         self.busy.discard(row.job)
         if due is not None:
             self._dues.append((batch, due))
@@ -237,7 +240,7 @@ class JobBook:
         if succeeded:
             return waiters
         for waiter in waiters:
-            self.push(waiter)
+            self.push(waiter._replace(steps=row.steps))
         return []
 
     def _release(self, row: Row) -> list[Row]:
@@ -255,24 +258,32 @@ class JobBook:
     def committed(self, batch: int, now: float) -> None:
         """Facts up to `batch` are in the ledger."""
         while self.settling and self.settling[0][0] <= batch:
-            self._lingering.append((self._loads, *self.settling.popleft()))
+            number, job, key = self.settling.popleft()
+            if self._settling.get(job) == number:
+                del self._settling[job]
+            self._stale[job] = self._questions
+            self._lingering.append((self._questions, job, key))
         while self._dues and self._dues[0][0] <= batch:
             due = self._dues.popleft()[1]
-            if due <= now:  # the position may have passed it while it was not visible
+            if due <= now or self.due.loading:  # the position may pass it while its row is taken for an old one
                 self.due.rewind()
             self.next_due = min(self.next_due, due)
         self._forget()
 
     def _forget(self) -> None:
-        """What is committed is forgotten once no reading is under way that began before: it shows old rows."""
-        oldest = min((s.loading for s in (self.due, *self.streams.values()) if s.loading), default=INFINITY)
-        lingering, settling, results = self._lingering, self._settling, self._results
+        """Forget what is committed once no question is open that was asked before: its answer may show old rows."""
+        lingering, stale, results = self._lingering, self._stale, self._results
+        oldest = self._oldest_question() if lingering else 0
         while lingering and lingering[0][0] < oldest:
-            _, batch, job, key = lingering.popleft()
-            if settling.get(job) == batch:
-                del settling[job]
+            question, job, key = lingering.popleft()
+            if stale.get(job) == question:
+                del stale[job]
             if key is not None and results.get(key) == job:
                 del results[key]
+
+    def _oldest_question(self) -> float:
+        loading = [s.loading for s in (self.due, *self.streams.values()) if s.loading]
+        return min(*loading, *self._preparing.values(), INFINITY, INFINITY)
 
     def expect_due(self, batch: int, due: float) -> None:
         """A job that is not in memory will be due."""

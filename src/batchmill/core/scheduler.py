@@ -186,10 +186,10 @@ def _planned(s: State, event: ev.Planned) -> None:
 
 def _loaded(s: State, event: ev.Loaded) -> None:
     for row in s.book.loaded(event):
-        if row.job in s.cancelled:
-            continue
         source = row.source or _late_source(s, row)
-        if source is not None:
+        if row.job in s.cancelled:  # asked for before it was planned
+            ending.cancelled(s, row)
+        elif source is not None:
             ending.cached(s, row, source)
         else:
             s.book.hold(row)

@@ -40,6 +40,7 @@ class Running:
     waiting_since: float = 0.0
     waited: float = 0.0
     stopping: Stopping | None = None
+    patient: bool = False  # its kill leaves it a grace
     observed: int = 0  # bytes, when it was stopped for memory
 
     @property

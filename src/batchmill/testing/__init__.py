@@ -17,11 +17,11 @@ The parts can be used alone: `FakeClock`, `SimulatedLedger`, `SimulatedExecutor`
 
 from batchmill.core.policy import Place, Policy, Traits
 from batchmill.testing.clock import FakeClock
-from batchmill.testing.executor import Began, Left, SimulatedExecutor
+from batchmill.testing.executor import Began, Left, Sent, SimulatedExecutor
 from batchmill.testing.faults import FaultPlan
 from batchmill.testing.ledger import Record, SimulatedFeed, SimulatedJournal, SimulatedLedger
 from batchmill.testing.scripts import Call, Crash, Hang, Offload, Script, Step, Work, failure, skipped
-from batchmill.testing.simulation import Killed, Opened, Simulation, rows, workers
+from batchmill.testing.simulation import Killed, Opened, Simulation, Submitted, rows, workers
 
 __all__ = [
     "Began",
@@ -38,12 +38,14 @@ __all__ = [
     "Policy",
     "Record",
     "Script",
+    "Sent",
     "SimulatedExecutor",
     "SimulatedFeed",
     "SimulatedJournal",
     "SimulatedLedger",
     "Simulation",
     "Step",
+    "Submitted",
     "Traits",
     "Work",
     "failure",

@@ -48,6 +48,16 @@ class Left(NamedTuple):
     attempt: int
 
 
+class Sent(NamedTuple):
+    """A metered call left for its service."""
+
+    at: float
+    slot: int
+    job: int
+    ticket: int
+    cost: int
+
+
 @dataclass(eq=False)
 class Attempt:
     """One attempt on its way through its script."""
@@ -80,7 +90,7 @@ class Worker:
 
 
 class SimulatedExecutor:
-    """Obeys the scheduler's commands. `post` receives the events, `watch` what workers truly do (Began, Left)."""
+    """Obeys the scheduler's commands. `post` receives the events, `watch` what workers truly do (Began, Left, Sent)."""
 
     def __init__(
         self,
@@ -89,7 +99,7 @@ class SimulatedExecutor:
         clock: FakeClock,
         chance: Random,
         post: Callable[[ev.Event], None],
-        watch: Callable[[Began | Left], None],
+        watch: Callable[[Began | Left | Sent], None],
         *,
         sample_interval: float | None = None,
         machine_memory: int = 64_000_000_000,
@@ -277,8 +287,9 @@ class SimulatedExecutor:
         def answered(ack: ev.Ack) -> None:
             if ack.refused:
                 self._finish(worker, attempt, failure("Permanent", permanent=True))
-            else:
-                self._after(worker, attempt, call.seconds, partial(settled, ack.ticket))
+                return
+            self._watch(Sent(self._clock.now, ack.slot, ack.job, ack.ticket, call.cost))
+            self._after(worker, attempt, call.seconds, partial(settled, ack.ticket))
 
         def settled(ticket: int) -> None:
             now, start = self._clock.now, attempt.start

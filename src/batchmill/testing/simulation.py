@@ -38,6 +38,13 @@ class Opened(NamedTuple):
     at: float
 
 
+class Submitted(NamedTuple):
+    """The facts that follow were handed to the journal, as this batch."""
+
+    at: float
+    batch: int
+
+
 def workers(count: int, *, mode: Mode = Mode.PROCESS, concurrency: int = 1) -> tuple[Place, ...]:
     """Slots of one mode, numbered from 0."""
     return tuple(Place(slot, mode, concurrency) for slot in range(count))
@@ -227,9 +234,10 @@ class _Invocation:
         self._reported.clear()
         act = self._scheduler.step(events)
         self._note(events[:-1])
-        self._note(act.facts)
         self.executor.stop(act.stops)
         if act.facts:
+            self._of.note(Submitted(clock.now, act.batch))
+            self._note(act.facts)
             self._journal.submit(act.batch, act.facts)
         self.executor.recall(act.recalls)
         self.executor.start(act.starts)
