@@ -46,7 +46,7 @@ def segfault() -> None:
 
 
 def fail(text: str) -> None:
-    raise ValueError(text)
+    raise ValueError("\ud800" + text)
 
 
 def signal_engine(what: str) -> None:
@@ -225,9 +225,9 @@ def _nan(folder: str) -> float:
     return float("nan")
 
 
-def clashing_steps(ctx: Context) -> None:
-    ctx.step("a", _count, "/tmp", "x")
-    ctx.step("a", _nan, "/tmp")
+def clashing_steps(ctx: Context, folder: str) -> None:
+    ctx.step("a", _count, folder, "x")
+    ctx.step("a", _nan, folder)
 
 
 def metered(ctx: Context, settle: bool = True) -> str:

@@ -43,7 +43,7 @@ def send_bytes(sock: socket.socket, data: bytes, fds: Sequence[int] = (), flags:
         if len(data) <= LIMIT and not fds:
             sock.send(data, flags)
         elif len(data) <= LIMIT:
-            socket.send_fds(sock, [data], list(fds), flags)
+            _send_with(sock, data, fds, flags)
         else:
             _send_memfd(sock, data, fds, flags)
     except _GONE as error:
@@ -53,9 +53,14 @@ def send_bytes(sock: socket.socket, data: bytes, fds: Sequence[int] = (), flags:
 def _send_memfd(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int) -> None:
     memfd = memfd_of(data)
     try:
-        socket.send_fds(sock, [_IN_MEMFD], [memfd, *fds], flags)
+        _send_with(sock, _IN_MEMFD, [memfd, *fds], flags)
     finally:
         os.close(memfd)
+
+
+def _send_with(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int) -> None:
+    # not `socket.send_fds`: it ignores its flags, so that it waits when it must not
+    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))], flags)
 
 
 def memfd_of(data: bytes) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import random
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,6 +53,7 @@ class InlineExecutor:
             self._events.append(Broken(now, runners.message, runners.detail))
         else:
             self._environment = Environment(s.run, s.run_folder, s.seed, runners, s.jobs_reader, s.results_reader)
+            self._environment.seeder.install()
             self._events.extend(Ready(now, spec.slot) for spec in s.slots)
         self._signal_rest()
 
@@ -96,6 +98,8 @@ class InlineExecutor:
         """Free the descriptor."""
         if not self._closed:
             self._closed = True
+            if self._environment is not None:
+                self._environment.seeder.remove()
             os.close(self._wake)
 
     def say(self, event: Event) -> None:
@@ -172,12 +176,16 @@ class InlinePort:
 @contextlib.contextmanager
 def _put_back() -> Iterator[None]:
     """Leave the driver's own random numbers, environment and umask as they were."""
+    numpy_random = sys.modules.get("numpy.random")
+    drawn = numpy_random.get_state() if numpy_random is not None else None
     state, environment, umask = random.getstate(), dict(os.environ), os.umask(0)
     os.umask(umask)
     try:
         yield
     finally:
         random.setstate(state)
+        if numpy_random is not None:
+            numpy_random.set_state(drawn)
         os.umask(umask)
         if dict(os.environ) != environment:
             os.environ.clear()

@@ -29,6 +29,8 @@ _LAST_WORDS = 4096
 class Launcher:
     """Launches one zygote after another for a run."""
 
+    hung_after = 10.0  # seconds for which the code of one async job may hold the loop of all
+
     def __init__(self, settings: ExecutorSettings) -> None:
         self._settings = settings
         self._log = settings.run_folder / "logs" / "zygote.log"
@@ -66,6 +68,7 @@ class Launcher:
             s.sample_interval,
             max((spec.slot for spec in s.slots), default=0) + 1,
             tuple(os.path.abspath(p) for p in sys.path),
+            self.hung_after,
         )
 
     def wait(self, groups: list[int]) -> None:

@@ -120,6 +120,7 @@ class Setting(NamedTuple):
     sample_interval: float
     slots: int  # one more than the highest slot
     path: tuple[str, ...]  # the driver's sys.path
+    hung_after: float  # seconds without a turn of an async worker's loop
 
 
 class Fork(NamedTuple):

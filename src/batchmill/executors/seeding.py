@@ -33,6 +33,11 @@ class Seeder(MetaPathFinder):
         """Watch imports from now on."""
         sys.meta_path.insert(0, self)
 
+    def remove(self) -> None:
+        """Watch them no more."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
     def seed(self, run_seed: int, key: str) -> None:
         """Seed for the job with this key."""
         self._run_seed, self._key, self._running = run_seed, key, True

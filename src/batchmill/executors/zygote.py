@@ -26,7 +26,6 @@ from batchmill.executors.runner import Runner
 from batchmill.model.outcomes import LogSlice
 from batchmill.model.states import Mode
 
-_HUNG_AFTER = 10.0  # seconds without a turn of an async worker's loop
 _STRAYS_FOR = 2.0  # seconds that a death report waits for the dead worker's descendants to be gone
 _SOON = 0.01
 
@@ -254,8 +253,8 @@ class Zygote:
         # our own looks are counted, not the clock: a suspended machine must not look like a hung loop
         child.stale = child.stale + waited if beat == child.beat else 0.0
         child.beat = beat
-        if child.stale >= _HUNG_AFTER and not child.reason:
-            child.reason = f"held the event loop for {_HUNG_AFTER:g} s without a pause"
+        if child.stale >= self._setting.hung_after and not child.reason:
+            child.reason = f"held the event loop for {self._setting.hung_after:g} s without a pause"
             linux.signal_tree(pid, signal.SIGKILL)
 
     def end_all(self) -> None:
