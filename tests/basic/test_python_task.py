@@ -13,7 +13,7 @@ import pytest
 
 import batchmill
 from batchmill.errors import PlanError
-from batchmill.manifest.document import from_values
+from batchmill.manifest.document import from_values, read
 from batchmill.plan.plan import Plan, build
 from batchmill.plugins import find
 from batchmill.workloads.basic import python
@@ -126,6 +126,20 @@ def test_what_does_not_fit_is_told_before_anything_runs(
 ) -> None:
     found = problem(folder, function, **params)
     assert (found.message, found.hint) == (message, hint)
+
+
+def test_what_is_wrong_is_told_where_it_stands(folder: Path) -> None:
+    (folder / "m.yaml").write_text(
+        "task: python\nmatrix:\n  axes:\n    a: [1]\n"
+        "    function: ['analysis_of_mine:plain', 'analysis_of_mine:plane']\n"
+        "jobs:\n  - params: {function: analysis_of_mine:plain, a: 1, z: 3}\n"
+    )
+    with pytest.raises(PlanError) as caught:
+        build(read(folder / "m.yaml"), find)
+    assert [(p.line, p.column, p.message) for p in caught.value.problems] == [
+        (5, 42, "`analysis_of_mine.py` has no function `plane`"),
+        (7, 54, "`analysis_of_mine:plain` has no argument `z`"),
+    ]
 
 
 def test_arguments_that_only_running_the_module_would_tell_are_left_to_it(folder: Path) -> None:

@@ -102,7 +102,7 @@ def test_explicit_jobs_then_rows_then_combinations_numbered_from_one(tmp_path: P
     )
     assert [(job.number, job.name, job.generated, job.params) for job in made.jobs()] == [
         (1, "first", False, '{"data":null,"leaf":1,"thresh":0.1}'),
-        (2, "job_2", True, '{"data":null,"leaf":2,"thresh":0.2}'),
+        (2, "job_leaf2_thresh0.2", True, '{"data":null,"leaf":2,"thresh":0.2}'),
         (3, "row_1", True, '{"data":null,"leaf":7,"thresh":0.1}'),
         (4, "matrix_leaf3", True, '{"data":null,"leaf":3,"thresh":0.3}'),
         (5, "matrix_leaf4", True, '{"data":null,"leaf":4,"thresh":0.3}'),
@@ -110,6 +110,12 @@ def test_explicit_jobs_then_rows_then_combinations_numbered_from_one(tmp_path: P
     assert made.count() == 5
     assert made.bindings == {("fit", Mode.PROCESS, "1")}
     assert (made.name, made.task, made.folder) == ("batch", "fit", tmp_path)
+
+
+def test_jobs_without_a_name_are_named_by_their_parameters() -> None:
+    params = [{"x": "a b"}, {}, {"x": "x" * 100}]
+    found = plan(task="other", jobs=[{"params": one} for one in params]).jobs()
+    assert [job.name for job in found] == ["job_xa b", "job_2", "job_3"]
 
 
 def test_job_options_are_planned(tmp_path: Path) -> None:
@@ -304,17 +310,17 @@ def test_every_value_of_every_axis_is_checked_before_anything_runs() -> None:
                 "matrix.base_params.leaf",
                 "`leaf`: input should be a valid integer, unable to parse string as an integer",
             ),
-            ("matrix.axes.lef[0]", "the task `fit` has no parameter `lef`"),
+            ("matrix.axes.lef", "the task `fit` has no parameter `lef`"),
         ]
         or True
     )
 
 
 def test_a_combination_that_only_fails_together_is_one_invalid_job() -> None:
-    jobs = list(plan(matrix={"axes": {"leaf": [1, 13], "thresh": [1, 13]}}).jobs())
-    assert [job.invalid for job in jobs] == [None, None, None, "`leaf` and `thresh` cannot both be 13"]
-    assert json.loads(jobs[-1].params) == {"leaf": 13, "thresh": 13}
-    assert jobs[-1].key is None
+    jobs = list(plan(matrix={"axes": {"leaf": [13, 1], "thresh": [13, 1]}}).jobs())
+    assert [job.invalid for job in jobs] == ["`leaf` and `thresh` cannot both be 13", None, None, None]
+    assert json.loads(jobs[0].params) == {"leaf": 13, "thresh": 13}
+    assert jobs[0].key is None
 
 
 def test_an_unknown_task_of_a_job_is_told_at_that_job() -> None:
@@ -352,6 +358,21 @@ def test_bind_gives_canonical_parameters_and_the_version_of_each_job() -> None:
         ("1", '{"x":3}', "three is not bound"),
     ]
     assert {version for _, _, version in made.bindings} == {"v1", "v2"}
+
+
+def test_code_of_the_task_that_breaks_while_planning_makes_an_invalid_job() -> None:
+    def inputs(params: Any) -> list[str]:
+        return [{0: "a"}[params.x]] if params.x < 3 else []
+
+    TASKS["broken"] = make_task(lambda x: None, name="broken", version="1", inputs=inputs)
+    told = "its input files cannot be told: KeyError: 1"
+    try:
+        found = [job.invalid for job in plan(task="broken", matrix={"axes": {"x": [1, 3]}}).jobs()]
+        assert messages(task="broken", jobs=[{"params": {"x": 1}}]) == [("jobs[0]", told)]
+        assert messages(task="broken", matrix={"axes": {"x": [1]}}) == [("matrix", told)]
+    finally:
+        del TASKS["broken"]
+    assert found == [told, None]
 
 
 # --- the digest ----------------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def test_sheets_are_read_with_their_types(tmp_path: Path) -> None:
     sheet = book.active
     for row in (
         ["leaf", "note", "anything", None],
-        [5, "x", datetime.datetime(2025, 1, 2)],
+        [5, 7, datetime.datetime(2025, 1, 2)],
         [None] * 3,
         [6, None, True],
     ):
@@ -137,10 +137,11 @@ def test_sheets_are_read_with_their_types(tmp_path: Path) -> None:
     book.save(tmp_path / "t.xlsx")
     book.close()
     assert [r.cells for r in rows(tmp_path, "t.xlsx") if isinstance(r, TableRow)] == [
-        {"leaf": 5, "note": "x", "anything": "2025-01-02T00:00:00"},
+        {"leaf": 5, "note": 7, "anything": "2025-01-02T00:00:00"},
         {"leaf": 6, "anything": True},
     ]
     assert [r.line for r in rows(tmp_path, "t.xlsx") if isinstance(r, TableRow)] == [2, 4]
+    assert '"note":"7"' in next(plan(tmp_path, {"from": "t.xlsx"}).jobs()).params
     assert rows(tmp_path, "t.xlsx", sheet="more") == []
     with pytest.raises(PlanError) as caught:
         rows(tmp_path, "t.xlsx", sheet="none")

@@ -70,6 +70,16 @@ def test_modules_on_the_search_path_count_and_installed_ones_do_not(tmp_path: Pa
     assert code.project_digest(tmp_path / "work" / "main.py", [*search, tmp_path / "lib"]) != alone
 
 
+def test_of_an_installed_module_only_its_own_package_counts(tmp_path: Path) -> None:
+    place = tmp_path / "site-packages"
+    write(place, **{"tool/__init__": "from tool import inner\nimport big", "tool/inner": "1", "big": "1"})
+    before = digest(place / "tool", "__init__")
+    write(place, big="2")
+    assert digest(place / "tool", "__init__") == before
+    write(place, **{"tool/inner": "2"})
+    assert digest(place / "tool", "__init__") != before
+
+
 def test_a_module_within_a_package_counts_its_packages(tmp_path: Path) -> None:
     sub = "from .. import helper"
     write(tmp_path, **{"pkg/__init__": "", "pkg/sub/__init__": sub, "pkg/sub/mod": "", "pkg/helper": "1"})

@@ -116,6 +116,17 @@ def test_a_function_of_the_running_script_is_found_by_importing_it_under_another
     assert done.stdout.split() == ["8", "__batchmill_main__", "True"], done.stderr
 
 
+def test_a_function_of_a_session_travels_with_what_it_uses() -> None:
+    session = (
+        "import sys\nfrom batchmill.plugins import source_of\n"
+        "def helper(x): return 3 * x\ndef triple(x: int): return helper(x)\n"
+        "source = source_of(triple)\nassert source.kind == 'pickle'\nsys.stdout.buffer.write(source.payload)"
+    )
+    payload = subprocess.run([sys.executable, "-c", session], capture_output=True, check=True, timeout=60).stdout
+    task = load(TaskSource("pickle", "triple", payload=payload))
+    assert task.call(task.params(x=2)) == 6
+
+
 def test_a_script_without_main_guard_is_told_to_add_one(tmp_path: Path) -> None:
     text = SCRIPT + "try:\n    start()\nexcept Exception as e:\n    print(e, '|', e.hint)\n    raise\n"
     done = run_script(tmp_path, text)

@@ -28,6 +28,7 @@ class Fault(NamedTuple):
     message: str
     hint: str = ""
     absent: bool = False
+    key: bool = False  # the parameter's name is wrong, not its value
 
 
 class Unfit(Exception):
@@ -48,7 +49,11 @@ class Ready(NamedTuple):
 
 
 class Binder:
-    """Binds raw parameters to one task. `folder` is what relative paths mean."""
+    """Binds raw parameters to one task. `folder` is what relative paths mean.
+
+    Errors of type `task` (`PydanticCustomError("task", message, {"hint": hint})`) that the task's validators or its
+    `bind` raise are told in their own words.
+    """
 
     def __init__(self, task: Task, folder: str) -> None:
         self.task = task
@@ -67,8 +72,10 @@ class Binder:
             text, version = self._canonical(params)
         except ValidationError as error:
             raise Unfit([self._fault(d) for d in error.errors(include_url=False, include_input=False)]) from None
-        except (TypeError, ValueError) as error:
-            raise Unfit([Fault((), f"the parameters cannot be written as JSON: {error}")]) from None
+        except Unfit:
+            raise
+        except Exception as error:  # noqa: BLE001 - validators are the task's own code
+            raise Unfit([Fault((), f"the parameters cannot be used: {_why(error)}")]) from None
         if not self._reads_files and file is None:
             return Ready(text, version, (), job_key(task.name, version, text))
         inputs = tuple(self._inputs(params))
@@ -83,8 +90,10 @@ class Binder:
             return canonical_params(params), self.task.version
         try:
             bound = bind(self._plain(params, by_alias=True, round_trip=True), self._folder)
-        except (BatchmillError, TypeError, ValueError) as error:
-            raise Unfit([Fault((), str(error), getattr(error, "hint", None) or "")]) from None
+        except ValidationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the task's own code
+            raise Unfit([Fault((), _why(error), getattr(error, "hint", None) or "")]) from None
         return canonical(bound.params), bound.version
 
     def _inputs(self, params: BaseModel) -> list[FileIdentity]:
@@ -110,7 +119,7 @@ class Binder:
         if self.task.inputs is not None:
             try:
                 yield from (("", os.fspath(path)) for path in self.task.inputs(params))
-            except (BatchmillError, OSError, TypeError, ValueError, KeyError) as error:
+            except Exception as error:  # noqa: BLE001 - the task's own code
                 hint = getattr(error, "hint", None) or ""
                 raise Unfit([Fault((), f"its input files cannot be told: {_why(error)}", hint)]) from None
 
@@ -120,9 +129,12 @@ class Binder:
         if detail["type"] == "extra_forbidden" and len(location) == 1:
             known = ", ".join(f"`{known}`" for known in self.fields) or "it has none"
             hint = did_you_mean(field, self.fields) or f"its parameters: {known}"
-            return Fault(location, f"the task `{name}` has no parameter `{field}`", hint)
+            return Fault(location, f"the task `{name}` has no parameter `{field}`", hint, key=True)
         if detail["type"] == "missing" and len(location) == 1:
             return Fault(location, f"the task `{name}` needs the parameter `{field}`", absent=True)
+        if detail["type"] == "task":
+            context = detail.get("ctx", {})
+            return Fault(location, detail["msg"], str(context.get("hint", "")), key=bool(context.get("key")))
         text = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         path = ".".join(map(str, location))
         return Fault(location, f"`{path}`: {_lower_first(text)}" if path else _lower_first(text))
@@ -179,7 +191,9 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _why(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
+    if isinstance(error, BatchmillError | ValueError):
+        return str(error)
+    return str(getattr(error, "strerror", None) or f"{type(error).__name__}: {error}")
 
 
 def _lower_first(text: str) -> str:

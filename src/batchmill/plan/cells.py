@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -13,22 +12,23 @@ from pydantic_core import ErrorDetails
 
 from batchmill.model.manifest import JobSection
 from batchmill.plan.binding import Fault, Unfit
+from batchmill.plan.tables import TableRow
 
 OPTIONS = ("name", "task", "timeout", "memory", "retry", "priority", "group")
 _JSON_SCALAR = re.compile(r"-?(?:0|[1-9]\d{0,300})(?:\.\d+)?(?:[eE][+-]?\d{1,3})?|true|false|null")
 
 
-def options_of(cells: Mapping[str, Any], text: bool) -> JobSection:
+def options_of(row: TableRow) -> JobSection:
     """The job's own name, task, limits, priority and group. `retry` is a number of attempts, or a mapping.
 
     Raises Unfit.
     """
-    given = {key: cells[key] for key in OPTIONS if key in cells}
+    given = {key: row.cells[key] for key in OPTIONS if key in row.cells}
     for key in ("name", "task", "group"):
         if isinstance(given.get(key), int | float):
             given[key] = str(given[key])
     if "retry" in given:
-        retry = _parsed(given["retry"]) if text else given["retry"]
+        retry = _parsed(given["retry"]) if isinstance(given["retry"], str) else given["retry"]
         given["retry"] = {"attempts": retry} if isinstance(retry, int | float) else retry
     try:
         return JobSection.model_validate(given)
@@ -41,11 +41,13 @@ def _fault(detail: ErrorDetails) -> Fault:
     return Fault(detail["loc"], f"`{detail['loc'][0]}`: {message[:1].lower()}{message[1:]}")
 
 
-def params_of(cells: Mapping[str, Any], text: bool, model: type[BaseModel]) -> dict[str, Any]:
+def params_of(row: TableRow, model: type[BaseModel]) -> dict[str, Any]:
     """The cells that are parameters. Untyped text is left to the model where it has a type for it; a parameter of any
     type takes what JSON would read: `3` is a number, `007` and `yes` are texts."""
-    own = {key: value for key, value in cells.items() if key not in OPTIONS}
-    return {key: _typed(value, _annotation(model, key)) for key, value in own.items()} if text else own
+    own = {key: value for key, value in row.cells.items() if key not in OPTIONS}
+    if row.kind == "json":
+        return own
+    return {key: _typed(value, _annotation(model, key)) for key, value in own.items()}
 
 
 def _annotation(model: type[BaseModel], name: str) -> Any:
@@ -55,7 +57,9 @@ def _annotation(model: type[BaseModel], name: str) -> Any:
     return Any
 
 
-def _typed(cell: str, annotation: Any) -> Any:
+def _typed(cell: Any, annotation: Any) -> Any:
+    if not isinstance(cell, str):  # of a sheet: 7 may be meant as the text "7"
+        return json.dumps(cell) if annotation is str else cell
     if annotation is Any:
         return _parsed(cell)
     return cell if _mentions_text(annotation) or cell[:1] not in ("[", "{") else _parsed(cell)

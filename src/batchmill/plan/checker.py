@@ -70,17 +70,19 @@ class Checker:
         self.versions.add((binder.task.name, ready.version))
         return ready
 
-    def problem(self, location: Location, message: str, hint: str = "", code: str = "plan/parameter") -> None:
-        """Tell a problem at a location of the manifest."""
+    def problem(
+        self, location: Location, message: str, hint: str = "", code: str = "plan/parameter", key: bool = False
+    ) -> None:
+        """Tell a problem at a location of the manifest (with `key`, at the key that stands there)."""
         if (location, message) not in self._told:
             self._told.add((location, message))
-            self.problems.append(self.document.problem(location, code, message, hint=hint))
+            self.problems.append(self.document.problem(location, code, message, hint=hint, key=key))
 
     def place(self, fault: Fault, layers: Layers, otherwise: Location) -> None:
         """Tell a fault where the manifest gives the value: in the first of the layers that has it, or the defaults."""
         for prefix, values in (*layers, (("defaults",), self.manifest.defaults)):
             if fault.location and not fault.absent and fault.location[0] in values:
-                return self.problem((*prefix, *fault.location), fault.message, fault.hint)
+                return self.problem((*prefix, *fault.location), fault.message, fault.hint, key=fault.key)
         return self.problem(otherwise, fault.message, fault.hint)
 
     def is_new(self, name: str) -> bool:

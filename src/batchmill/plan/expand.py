@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, overload
 
@@ -200,11 +201,15 @@ class Product:
         self._name = name
         self._group = group
         self._templated = name is not None or group is not None
-        self.per_piece = 1 if matrix is None else matrix.count()
+
+    @cached_property
+    def per_piece(self) -> int:
+        """How many jobs each piece gives."""
+        return 1 if self.matrix is None else self.matrix.count()
 
     def drafts(self, pieces: Iterable[Piece], start: int = 0) -> Iterator[Draft]:
         """The jobs from the `start`-th (from 0) on."""
-        whole, start = divmod(start, self.per_piece or 1)
+        whole, start = divmod(start, self.per_piece or 1) if start else (0, 0)
         for piece in islice(pieces, whole, None):
             yield from self._of(piece, start)
             start = 0

@@ -10,11 +10,14 @@ from typing import Any
 from batchmill.errors import PlanError, Problem, TaskError
 from batchmill.manifest import template
 from batchmill.model.manifest import JobSection, TableSection
+from batchmill.model.tasks import Task
 from batchmill.plan import cells, keys
 from batchmill.plan.binding import Binder, Fault, Ready, Unfit
 from batchmill.plan.checker import Checker, Location
-from batchmill.plan.expand import Draft, job_name
+from batchmill.plan.expand import Draft, job_name, value_text
 from batchmill.plan.tables import Table, TableRow
+
+MAX_LABEL = 80
 
 
 class ExplicitJobs:
@@ -54,8 +57,14 @@ class ExplicitJobs:
             for fault in unfit.faults:
                 checker.place(fault, (((*here, "params"), job.params),), here)
             return None
-        name = job_name(job.name or f"job_{number + 1}")
+        name = job_name(job.name or _default_name(number, job, binder.task))
         return Draft({}, name, job.group, job.name is None, job, ready=ready)
+
+
+def _default_name(number: int, job: JobSection, task: Task) -> str:
+    """Made from the parameters, as in a matrix, unless they are too long to be a name."""
+    label = "_".join(task.short_names.get(name, name) + value_text(value) for name, value in job.params.items())
+    return f"job_{label}" if 0 < len(label) <= MAX_LABEL and "\n" not in label else f"job_{number + 1}"
 
 
 class Rows:
@@ -136,9 +145,9 @@ class Rows:
 
     def _draft(self, row: TableRow) -> tuple[Draft, Binder]:
         """Raises Unfit, and TaskError where the manifest's task is unusable."""
-        options = cells.options_of(row.cells, row.text)
+        options = cells.options_of(row)
         binder = self._binder(options.task)
-        params = {**self._checker.manifest.defaults, **cells.params_of(row.cells, row.text, binder.task.params)}
+        params = {**self._checker.manifest.defaults, **cells.params_of(row, binder.task.params)}
         name = options.name or self._rendered(row, params) or f"row_{row.number}"
         return Draft(params, job_name(name), options.group, options.name is None, options), binder
 

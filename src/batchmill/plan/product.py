@@ -32,15 +32,17 @@ class Combinations:
         self._matrix = None if manifest.matrix is None else Matrix(manifest.matrix)
         self._fixed = {**manifest.defaults, **self._matrix_section.base_params}
         self._probed: list[Ready] = []
+        self._first: Piece | None = None
         self._binder = checker.binder(None, ("task",))
         self._product = self._make_product()
         if self._binder is not None:
+            self._first = self._first_piece()
             self._check(self._binder)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no file fits. Walks the folders up to the first that does."""
-        return self._first_piece() is None
+        """Whether no file fits."""
+        return self._first is None
 
     def count(self) -> int | None:
         """How many; None while only walking the files could tell."""
@@ -83,29 +85,39 @@ class Combinations:
         piece, matrix = self._sample(), self._matrix
         start = {} if matrix is None else matrix.at(0) if matrix.axes else next(matrix.rows(), {})
         base = {**self._fixed, **piece.params, **start}
-        for fault in self._faults(binder, base, piece):
-            if not fault.location or fault.location[0] not in start:
-                layers = ((("matrix", "base_params"), self._matrix_section.base_params),)
+        faults = self._faults(binder, base, piece)
+        layers = ((("matrix", "base_params"), self._matrix_section.base_params),)
+        for fault in faults:
+            if fault.location and fault.location[0] not in start:
                 self._checker.place(fault, layers, ("files",) if matrix is None else ("matrix",))
+        general = [fault for fault in faults if not fault.location]
         for axis in matrix.axes if matrix is not None else ():
             for digit in range(axis.size) if isinstance(axis.values[0], list) else sorted({0, axis.size - 1}):
-                self._check_value(binder, axis, digit, base, piece)
+                found = self._check_value(binder, axis, digit, base, piece)
+                general = [fault for fault in general if fault in found]
+        for fault in general if self._files_section is None else ():  # whatever the values: no combination is to blame
+            self._checker.problem(("matrix",), fault.message, fault.hint)
 
     def _sample(self) -> Piece:
         """The first file that can be used, to try values with; without one, what is known of any."""
         section = self._files_section
         if section is None:
             return Piece({})
-        first = self._first_piece()
+        first = self._first
         return first if first is not None and first.invalid is None else Piece({section.as_: "file"}, invalid="none")
 
-    def _check_value(self, binder: Binder, axis: Axis, digit: int, base: Mapping[str, Any], piece: Piece) -> None:
-        """Only faults of this axis count: others are told already, or concern a combination."""
+    def _check_value(
+        self, binder: Binder, axis: Axis, digit: int, base: Mapping[str, Any], piece: Piece
+    ) -> list[Fault]:
+        """Only faults of this axis are told: others are told already, or concern a combination. Returns all."""
         values = {name: column[digit] for name, column in zip(axis.names, axis.values, strict=True)}
-        for fault in self._faults(binder, {**base, **values}, piece):
+        faults = self._faults(binder, {**base, **values}, piece)
+        for fault in faults:
             if fault.location and fault.location[0] in values:
                 place = self._place_of(str(fault.location[0]), digit)
-                self._checker.problem(place, fault.message, fault.hint)
+                place = place[:-1] if fault.key else place
+                self._checker.problem(place, fault.message, fault.hint, key=fault.key)
+        return faults
 
     def _faults(self, binder: Binder, raw: Mapping[str, Any], piece: Piece) -> list[Fault]:
         try:

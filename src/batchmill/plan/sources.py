@@ -20,7 +20,7 @@ from batchmill.model import units
 from batchmill.model.jobs import FileIdentity
 from batchmill.model.manifest import FilesSection
 
-WINDOW = 50_000  # names of one folder held at a time: about 10 MB
+WINDOW = 100_000  # names of one folder held at a time: about 15 MB
 MAX_PROBLEMS = 100
 
 Report = Callable[..., Problem]  # Document.problem

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from batchmill.errors import PlanError, Problem
 from batchmill.model.manifest import TableSection
@@ -17,14 +17,15 @@ from batchmill.model.manifest import TableSection
 class TableRow(NamedTuple):
     """One row: its number among the rows (from 1), its line in the file, and its cells that are not empty.
 
-    `text` tells that the cells are untyped text, as in csv.
+    `kind` tells how far the cells have types of their own: `text` (csv), `sheet` (a number may be meant as text), or
+    `json`.
     """
 
     number: int
     line: int
     cells: dict[str, Any]
     columns: Sequence[str]
-    text: bool = False
+    kind: Literal["text", "sheet", "json"] = "json"
 
 
 class Table:
@@ -58,7 +59,7 @@ class Table:
             reader = csv.reader(file, delimiter="\t" if self.path.lower().endswith(".tsv") else ",", strict=True)
             try:
                 columns = [name.strip() for name in next(reader, [])]
-                yield from self._rows(columns, ((reader.line_num, cells) for cells in reader), text=True)
+                yield from self._rows(columns, ((reader.line_num, cells) for cells in reader), "text")
             except csv.Error as error:
                 yield self.problem(reader.line_num, 1, f"this is not valid csv: {error}")
 
@@ -84,10 +85,11 @@ class Table:
                 lines = enumerate(sheet.iter_rows(values_only=True), start=1)
                 first = next(lines, (1, ()))[1]
                 columns = ["" if name is None else str(name).strip() for name in first]
-                yield from self._rows(columns, ((line, [_plain(c) for c in cells]) for line, cells in lines))
+                plain = ((line, [_plain(cell) for cell in cells]) for line, cells in lines)
+                yield from self._rows(columns, plain, "sheet")
 
     def _rows(
-        self, columns: list[str], lines: Iterator[tuple[int, list[Any]]], text: bool = False
+        self, columns: list[str], lines: Iterator[tuple[int, list[Any]]], kind: Literal["text", "sheet"]
     ) -> Iterator[TableRow | Problem]:
         while columns and not columns[-1]:
             columns.pop()
@@ -103,7 +105,7 @@ class Table:
             if any(cell not in (None, "") for cell in cells[len(columns) :]):
                 yield self.problem(line, len(columns) + 1, f"this row has more than {len(columns)} cells")
             given = {name: cell for name, cell in zip(columns, cells, strict=False) if cell is not None and cell != ""}
-            yield TableRow(number, line, given, columns, text)
+            yield TableRow(number, line, given, columns, kind)
 
     def _jsonl(self) -> Iterator[TableRow | Problem]:
         with open(self.path, encoding="utf-8-sig") as lines:

@@ -50,6 +50,8 @@ def _project_digest(module_file: str, search_path: tuple[str | Path, ...]) -> st
     module = _module_name(module_file, roots[0])
     found: dict[str, bytes] = {}
     pending = [(module, module_file), *_parent_packages(module, roots)]
+    # of what is installed, only the module's own package: not all that it builds upon
+    within = "" if is_project_folder(roots[0]) else module.partition(".")[0]
     while pending:
         name, file = pending.pop()
         if name in found:
@@ -58,7 +60,8 @@ def _project_digest(module_file: str, search_path: tuple[str | Path, ...]) -> st
         found[name] = blake2b(source, digest_size=16).digest()
         is_package = os.path.basename(file) == "__init__.py"
         for wanted in _imported(source, name, is_package):
-            pending += _resolve(wanted, roots)
+            if not within or wanted.partition(".")[0] == within:
+                pending += _resolve(wanted, roots)
     whole = blake2b(digest_size=16)
     for name in sorted(found):
         whole.update(f"{len(name)}:{name}".encode() + found[name])

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from batchmill import Bound, Permanent, Task, TaskError, function_signature, source_digest, task
 
@@ -34,18 +35,26 @@ class PythonParams(BaseModel):
 def bind(params: Mapping[str, Any], folder: str) -> Bound:
     """The parameters with the function's plain defaults filled in, and the digest of its project's code.
 
-    Raises TaskError for a function that is not there, and for arguments that it lacks or does not take.
+    Raises ValidationError for a function that is not there, and for arguments that it lacks or does not take.
     """
     function = params["function"]
-    module, name = _split(function)
     search = _search_path(folder)
-    file = _module_file(module, search)
-    version = source_digest(file, search)
-    expected = _expected(file, name, version)
+    try:
+        module, name = _split(function)
+        file = _module_file(module, search)
+        version = source_digest(file, search)
+        expected = _expected(file, name, version)
+    except TaskError as error:
+        raise _wrong("function", error.message, error.hint or "") from None
     if expected is None:
         return Bound({**params, "function": f"{module}:{name}"}, version)
     expected.check(function, params)
     return Bound({**expected.defaults, **params, "function": f"{module}:{name}"}, version)
+
+
+def _wrong(parameter: str, message: str, hint: str, *, key: bool = False) -> ValidationError:
+    error = PydanticCustomError("task", "{message}", {"message": message, "hint": hint, "key": key})
+    return ValidationError.from_exception_data("python", [{"type": error, "loc": (parameter,), "input": None}])
 
 
 class _Arguments:
@@ -64,16 +73,16 @@ class _Arguments:
         self.model = only.name if only is not None and _may_be_a_model(only.annotation) else None
 
     def check(self, function: str, given: Mapping[str, Any]) -> None:
-        """Raises TaskError for arguments that are missing or not known."""
+        """Raises ValidationError for arguments that are missing or not known."""
         if self.model is not None and self.model not in given:
             return
         if not self.takes_any and not given.keys() <= self.allowed:
             unknown = next(name for name in given if name not in self.allowed)
             known = ", ".join(f"`{name}`" for name in self.named) or "it has none"
-            raise TaskError(f"`{function}` has no argument `{unknown}`", hint=f"its arguments: {known}")
+            raise _wrong(unknown, f"`{function}` has no argument `{unknown}`", f"its arguments: {known}", key=True)
         if not self.required <= given.keys():
             missing = next(name for name in self.named if name in self.required and name not in given)
-            raise TaskError(f"`{function}` needs the argument `{missing}`", hint=f"add `{missing}:` to the parameters")
+            raise _wrong(missing, f"`{function}` needs the argument `{missing}`", f"add `{missing}:` to the parameters")
 
 
 @lru_cache(maxsize=64)
