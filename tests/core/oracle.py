@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from batchmill.core.policy import Policy
 from batchmill.model import events as ev
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
-from batchmill.testing import Began, Crash, Hang, Killed, Left, Opened, Sent, Simulation, Submitted
+from batchmill.testing import Began, Crash, Hang, Killed, Left, Opened, Sent, Simulation, Submitted, Written
 
 KILL_SLACK = 0.3  # seconds that a kill may take, with a driver that wakes late
 TERMINAL = {RunState.FINISHED, RunState.STOPPED, RunState.INTERRUPTED, RunState.CANCELLED}
@@ -26,8 +26,7 @@ class Judge:
         self.opened = 0.0
         self.batches: dict[int, list[object]] = {}
         self.batch: list[object] = []
-        self.committed: dict[int, str] = {}  # job -> how it ended, durably
-        self.reached = 0
+        self.committed: dict[int, JobState] = {}  # job -> how it ended, durably
         self.questions: dict[int, ev.StepDone | ev.CallAsked] = {}
         self.saved: set[tuple[str, str]] = set()
         self.acked_steps: set[tuple[str | None, str]] = set()
@@ -36,7 +35,7 @@ class Judge:
         self.sent = 0
         self.broken_disk = False
         self.over = False
-        self.published: set[int] = set()
+        self.ever: set[int] = set()  # jobs that have ended durably, once or more
 
     def judge(self) -> None:
         """Check everything."""
@@ -51,7 +50,7 @@ class Judge:
 
     def on_opened(self, at: float, item: Opened) -> None:
         self.opened, self.starts, self.over, self.broken_disk = at, [], False, False
-        self.batches, self.reached = {}, 0
+        self.batches = {}
         self.questions = {}
 
     def on_killed(self, at: float, item: Killed) -> None:
@@ -61,12 +60,12 @@ class Judge:
         assert item.batch == max(self.batches, default=0) + 1
         self.batch = self.batches[item.batch] = []
 
+    def on_written(self, at: float, item: Written) -> None:
+        for fact in self.batches[item.batch]:
+            self.durable(fact)
+
     def on_committed(self, at: float, item: ev.Committed) -> None:
         self.broken_disk = False
-        for number in range(self.reached + 1, item.number + 1):
-            for fact in self.batches[number]:
-                self.durable(fact)
-        self.reached = max(self.reached, item.number)
 
     def on_commitfailed(self, at: float, item: ev.CommitFailed) -> None:
         self.broken_disk = True
@@ -74,11 +73,12 @@ class Judge:
     def durable(self, fact: object) -> None:
         if isinstance(fact, ev.JobEnded):
             self.committed[fact.job] = fact.state
+            self.ever.add(fact.job)
         elif isinstance(fact, ev.JobCached):
-            self.committed[fact.job] = "cached"
-        elif isinstance(fact, ev.JobReset):
+            self.committed[fact.job] = JobState.SUCCEEDED
+            self.ever.add(fact.job)
+        elif isinstance(fact, ev.JobReset) and self.committed.get(fact.job) is not JobState.SUCCEEDED:
             self.committed.pop(fact.job, None)
-            self.published.discard(fact.job)
         elif isinstance(fact, ev.StepSaved):
             self.saved.add((fact.key, fact.step.name))
         elif isinstance(fact, ev.CallReserved):
@@ -91,7 +91,6 @@ class Judge:
             return
         job, limits = item.row.job, self.policy.limits
         assert job not in self.committed, f"job {job} is {self.committed[job]} already"
-        assert job not in self.published
         assert not self.broken_disk, "a start while the ledger cannot be written"
         assert not self.over, "a start after the end"
         if limits.deadline is not None:
@@ -157,7 +156,7 @@ class Judge:
 
     def on_ack(self, at: float, item: ev.Ack) -> None:
         question = self.questions.pop(item.ticket, None)
-        if isinstance(question, ev.StepDone):
+        if isinstance(question, ev.StepDone) and not item.refused:
             step = (self.keys.get(item.job), question.step.name)
             assert step in self.saved, "a step is acknowledged before its commit"
             if self.shared(item.job) and self.rows[item.job].key is not None:
@@ -174,8 +173,7 @@ class Judge:
     def on_published(self, at: float, item: ev.Published) -> None:
         job = item.row.job
         if item.retry_in is None and item.state is not JobState.CANCELLED:
-            assert job in self.committed, "published before its commit"
-            self.published.add(job)
+            assert job in self.ever, "published before its commit"
 
     # --- attempts
 

@@ -9,7 +9,7 @@ import pytest
 from batchmill.core.policy import Place, Policy, Traits
 from batchmill.model.jobs import FileIdentity, Row, Source
 from batchmill.model.limits import Backoff, Failures, Limits, QuotaLimit, Rate, Retry
-from batchmill.model.states import JobState, Mode, RunState
+from batchmill.model.states import Mode
 from batchmill.testing import FaultPlan, Simulation
 from tests.core.oracle import judge
 
@@ -60,7 +60,9 @@ def limits(chance: Random) -> Limits:
         memory=some(chance, 0.3, 100 * MB),
         total_memory=some(chance, 0.2, chance.choice((50 * MB, 250 * MB))),
         budget=some(chance, 0.3, chance.choice((0, 3_000, 20_000))),
-        max_failures=some(chance, 0.3, Failures(number=chance.randint(0, 5)) if chance.random() < 0.5 else Failures(fraction=0.2)),
+        max_failures=some(
+            chance, 0.3, Failures(number=chance.randint(0, 5)) if chance.random() < 0.5 else Failures(fraction=0.2)
+        ),
         deadline=some(chance, 0.2, chance.uniform(0.5, 30.0)),
         rate=some(chance, 0.2, Rate(chance.randint(1, 5), 1.0)),
         quotas=(("service", QuotaLimit(Rate(20, 1.0), Rate(5000, 1.0), chance.randint(1, 5))),)

@@ -59,6 +59,7 @@ def died(s: State, event: Died) -> None:
     """A worker is gone: the culprit is charged, the innocent go back."""
     slot = s.slots[event.slot]
     culprits = _culprits(s, slot, event)
+    s.act.stops = [stop for stop in s.act.stops if stop.slot != event.slot]  # not meant for the next worker
     slot.replaced()
     for running in list(slot.queue):
         slot.queue.remove(running)

@@ -19,7 +19,7 @@ from batchmill.core.policy import Place, Policy, Traits
 from batchmill.testing.clock import FakeClock
 from batchmill.testing.executor import Began, Left, Sent, SimulatedExecutor
 from batchmill.testing.faults import FaultPlan
-from batchmill.testing.ledger import Record, SimulatedFeed, SimulatedJournal, SimulatedLedger
+from batchmill.testing.ledger import Record, SimulatedFeed, SimulatedJournal, SimulatedLedger, Written
 from batchmill.testing.scripts import Call, Crash, Hang, Offload, Script, Step, Work, failure, skipped
 from batchmill.testing.simulation import Killed, Opened, Simulation, Submitted, rows, workers
 
@@ -48,6 +48,7 @@ __all__ = [
     "Submitted",
     "Traits",
     "Work",
+    "Written",
     "failure",
     "rows",
     "skipped",

@@ -82,7 +82,7 @@ class Worker:
     unread: deque[ev.Start] = field(default_factory=deque)
     attempts: dict[int, Attempt] = field(default_factory=dict)
     alive: bool = True
-    up: bool = False
+    used: bool = False  # it was sent something
 
     @property
     def serial(self) -> bool:
@@ -124,6 +124,7 @@ class SimulatedExecutor:
         """Send jobs to slots."""
         for start in starts:
             worker = self.workers[start.slot]
+            worker.used = True
             if not worker.serial:
                 self._begin(worker, start)
                 continue
@@ -137,7 +138,7 @@ class SimulatedExecutor:
             worker = self.workers[stop.slot]
             if stop.how == "cancel":
                 self._cancel(worker, stop)
-            else:
+            elif worker.used:  # else it is meant for one that died before, which was told already
                 delay = stop.grace + self._chance.uniform(0.0, 0.02)
                 code, signal = (0, None) if stop.how == "retire" else (None, SIGKILL)
                 self._clock.after(delay, partial(self._die, worker, signal, code, 0, stop.respawn))
@@ -173,7 +174,6 @@ class SimulatedExecutor:
         self._clock.after(self._chance.uniform(0.001, 0.02), partial(self._ready, worker))
 
     def _ready(self, worker: Worker) -> None:
-        worker.up = True
         self._post(ev.Ready(self._clock.now, worker.place.slot, worker.pid))
 
     def _read(self, worker: Worker) -> None:
@@ -221,7 +221,7 @@ class SimulatedExecutor:
             self._boot(worker.place)
 
     def _end_worker(self, worker: Worker) -> None:
-        worker.alive = worker.up = False
+        worker.alive = False
         worker.unread.clear()
         for attempt in list(worker.attempts.values()):
             self._leave(worker, attempt)
@@ -278,10 +278,16 @@ class SimulatedExecutor:
 
         def done() -> None:
             saved = SavedStep(step.name, "", b"1")
-            question = self._wait(attempt, lambda ack: self._proceed(worker, attempt))
+            question = self._wait(attempt, partial(self._go_on, worker, attempt))
             self._post(ev.StepDone(*question, saved, step.seconds))
 
         self._after(worker, attempt, step.seconds, done)
+
+    def _go_on(self, worker: Worker, attempt: Attempt, ack: ev.Ack) -> None:
+        if ack.refused:
+            self._finish(worker, attempt, failure("JobFailed"))
+        else:
+            self._proceed(worker, attempt)
 
     def _call(self, worker: Worker, attempt: Attempt, call: Call) -> None:
         def answered(ack: ev.Ack) -> None:
@@ -300,14 +306,9 @@ class SimulatedExecutor:
         self._post(ev.CallAsked(*question, call.quota, f"call {question[3]}", call.tokens, call.most))
 
     def _offload(self, worker: Worker, attempt: Attempt, offload: Offload) -> None:
-        def answered(ack: ev.Ack) -> None:
-            if ack.refused:
-                self._finish(worker, attempt, failure("JobFailed"))
-            else:
-                self._proceed(worker, attempt)
-
         payload = f"{offload.seconds!r} {offload.crashes:d}".encode()
-        self._post(ev.OffloadAsked(*self._wait(attempt, answered), payload))
+        question = self._wait(attempt, partial(self._go_on, worker, attempt))
+        self._post(ev.OffloadAsked(*question, payload))
 
     def _end(self, worker: Worker, attempt: Attempt) -> None:
         end = attempt.script.end

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchmill.errors import InternalError
 from batchmill.model import events as ev
@@ -21,6 +21,13 @@ from batchmill.model.states import FailureKind, JobState, RunState
 from batchmill.testing.clock import FakeClock
 
 Post = Callable[[ev.Event], None]
+
+
+class Written(NamedTuple):
+    """The facts of this batch are durable (the driver does not know it yet)."""
+
+    at: float
+    batch: int
 
 
 @dataclass
@@ -238,13 +245,21 @@ class SimulatedLedger:
 class SimulatedJournal:
     """Writes what is submitted, everything that waits in one transaction, after a moment; plans in chunks, too.
 
-    `fails` says how often the transaction of a number fails before it works.
+    `watch` is told what became durable (Written); `fails` says how often the transaction of a number fails before it
+    works.
     """
 
     def __init__(
-        self, ledger: SimulatedLedger, clock: FakeClock, chance: Random, post: Post, fails: Callable[[int], int]
+        self,
+        ledger: SimulatedLedger,
+        clock: FakeClock,
+        chance: Random,
+        post: Post,
+        watch: Callable[[Written], None],
+        fails: Callable[[int], int],
     ) -> None:
-        self._ledger, self._clock, self._chance, self._post, self._fails = ledger, clock, chance, post, fails
+        self._ledger, self._clock, self._chance = ledger, clock, chance
+        self._post, self._watch, self._fails = post, watch, fails
         self._queue: deque[tuple[int, Sequence[ev.Fact]]] = deque()
         self._chunks: deque[int] = deque()
         self._writing = False
@@ -287,6 +302,7 @@ class SimulatedJournal:
         while self._queue:
             number, facts = self._queue.popleft()
             self._ledger.apply(facts)
+            self._watch(Written(now, number))
         if number:
             self._post(ev.Committed(now, number))
 

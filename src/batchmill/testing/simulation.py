@@ -168,7 +168,9 @@ class _Invocation:
         self._posted: deque[ev.Event] = deque()
         self._reported: deque[ev.Event] = deque()  # by the workers
         self._scheduler = Scheduler(policy, Random(chance.random()).random)
-        self._journal = SimulatedJournal(simulation.ledger, clock, chance, self._posted.append, faults.commit_fails)
+        self._journal = SimulatedJournal(
+            simulation.ledger, clock, chance, self._posted.append, simulation.note, faults.commit_fails
+        )
         self._feed = SimulatedFeed(simulation.ledger, clock, chance, self._posted.append, policy.limits)
         self.executor = SimulatedExecutor(
             policy.places,
