@@ -62,7 +62,8 @@ class Attempt:
             else:
                 with data_limit(work.memory):
                     result, metrics = self._produce()
-            _check_unchanged(before, work.inputs)
+            if before:
+                _check_unchanged(before, work.inputs)
             outcome = self._succeeded(started, result, metrics)
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome
             outcome = self._failed(started, error, before)

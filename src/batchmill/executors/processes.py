@@ -1,27 +1,23 @@
-"""The driver's side of process and async workers: sockets, windows, and the zygote that makes and ends workers.
+"""The driver's side of process and async workers: windows, deaths, and the zygote that makes and ends workers.
 
 Nothing here decides anything: what a death or a timeout means is the scheduler's business.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
-import pickle
-import select
 import signal
-import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from batchmill.executors import linux
-from batchmill.executors.base import ExecutorSettings, SlotSpec
-from batchmill.executors.channel import Gone, Outbox, encode, pair, receive_bytes, unread
+from batchmill.executors.base import ExecutorSettings
+from batchmill.executors.channel import Gone, Outbox, encode
 from batchmill.executors.launcher import Launcher
+from batchmill.executors.lines import Line, Slot, hear
 from batchmill.executors.messages import (
     Cancel,
     Fork,
@@ -34,47 +30,13 @@ from batchmill.executors.messages import (
     unpack_end,
     work_of,
 )
-from batchmill.model.events import (
-    Ack,
-    Broken,
-    Died,
-    Event,
-    Ready,
-    Recall,
-    Recalled,
-    Sample,
-    Start,
-    Stop,
-)
+from batchmill.executors.reactor import Reactor
+from batchmill.model.events import Ack, Broken, Died, Event, Ready, Recall, Recalled, Sample, Start, Stop
 from batchmill.model.states import Mode
 
 _BATCH = 64  # messages read from one socket before the next one has its turn
 _TRIES = 2  # deaths in a row, of the zygote or of a slot's workers, without a success between
 _RETIRE = encode(None)
-
-
-@dataclass
-class _Line:
-    """The driver's ends of one worker's sockets."""
-
-    generation: int
-    jobs: Outbox
-    unread: socket.socket  # the worker's end of `jobs`: what it has not read can be taken back
-    talk: Outbox
-    pid: int = 0
-    ended: bool = False  # the talk socket said end of file
-
-
-@dataclass
-class _Slot:
-    """One slot and its present worker."""
-
-    spec: SlotSpec
-    line: _Line | None = None
-    flying: dict[int, None] = field(default_factory=dict)  # jobs sent and not ended, in order
-    cancels: dict[int, float] = field(default_factory=dict)  # job -> when it must be over
-    respawn: bool = True
-    stillborn: int = 0  # workers in a row that died before they were ready
 
 
 class ProcessExecutor:
@@ -83,12 +45,10 @@ class ProcessExecutor:
     def __init__(self, settings: ExecutorSettings) -> None:
         self.notes: list[str] = []
         self._settings = settings
-        self._slots = {spec.slot: _Slot(spec) for spec in settings.slots}
+        self._slots = {spec.slot: Slot(spec) for spec in settings.slots}
+        self._async = [slot for slot in self._slots.values() if slot.spec.mode is Mode.ASYNC]
         self._launcher = Launcher(settings)
-        self._epoll = select.epoll()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._wake, select.EPOLLIN)
-        self._readers: dict[int, Callable[[int], None]] = {}
+        self._reactor = Reactor()
         self._events: deque[Event] = deque()
         self._generations = itertools.count(1)
         self._prepared: bytes | None = None
@@ -100,7 +60,7 @@ class ProcessExecutor:
     # --- the contract ---
 
     def open(self) -> None:
-        """Start the zygote and ask it for a worker in every slot."""
+        """Start the zygote and ask it for a worker in every slot. Raises UsageError where that cannot work."""
         linux.require()
         for folder in ("logs", "tmp"):
             (self._settings.run_folder / folder).mkdir(parents=True, exist_ok=True)
@@ -108,22 +68,16 @@ class ProcessExecutor:
 
     def fileno(self) -> int:
         """The executor's epoll."""
-        return self._epoll.fileno()
+        return self._reactor.fileno()
 
     def receive(self, now: float, most: int) -> list[Event]:
         """See `base.Executor`."""
         self._now = now
-        while len(self._events) < most:
-            ready = [fd for fd, _ in self._epoll.poll(0) if fd != self._wake]
-            if not ready:
-                break
-            for fd in ready:
-                # closed meanwhile by an earlier one of this round, perhaps
-                if (reader := self._readers.get(fd)) is not None:
-                    reader(fd)
+        while len(self._events) < most and self._reactor.turn():
+            pass
         self._enforce_cancels(now)
         taken = [self._events.popleft() for _ in range(min(most, len(self._events)))]
-        self._signal_rest()
+        self._reactor.stay_readable(bool(self._events))
         return taken
 
     def start(self, starts: Sequence[Start]) -> None:
@@ -155,9 +109,9 @@ class ProcessExecutor:
     def recall(self, recalls: Sequence[Recall]) -> None:
         """See `base.Executor`."""
         for recall in recalls:
-            slot = self._slots[recall.slot]
-            self._events.append(Recalled(time.monotonic(), recall.slot, self._take_back(slot)))
-        self._signal_rest()
+            jobs = self._take_back(self._slots[recall.slot])
+            self._events.append(Recalled(time.monotonic(), recall.slot, jobs))
+        self._reactor.stay_readable(bool(self._events))
 
     def ack(self, acks: Sequence[Ack]) -> None:
         """See `base.Executor`. An answer to a worker that is gone is dropped."""
@@ -170,45 +124,43 @@ class ProcessExecutor:
         """See `base.Executor`."""
         self._prepared = encode(PreparedPaths({task: dict(paths) for task, paths in prepared.items()}))
         for slot in self._slots.values():
-            if slot.line is not None:
-                self._post(slot, self._prepared)
+            self._post(slot, self._prepared)
 
     def close(self) -> None:
         """See `base.Executor`. Safe to call twice."""
-        if self._epoll.closed:
+        if self._reactor.closed:
             return
-        pids = [slot.line.pid for slot in self._slots.values() if slot.line is not None]
-        self._close_zygote(pids)
+        self._close_zygote()
         for slot in self._slots.values():
             self._close_line(slot)
-        os.close(self._wake)
-        self._epoll.close()
+        self._reactor.close()
 
     # --- the zygote ---
 
     def _open_zygote(self) -> None:
         self._control = Outbox(self._launcher.launch())
-        self._watch(self._control.sock, self._read_control)
-        self._post_control(encode(self._launcher.setting()))
+        self._reactor.watch(self._control.sock, self._read_control)
+        self._order(self._launcher.setting())
         for slot in self._slots.values():
             if slot.respawn:
                 self._make_worker(slot)
 
-    def _close_zygote(self, pids: list[int]) -> None:
+    def _close_zygote(self) -> None:
         """End the zygote, which ends everything below it."""
         if self._control is not None:
-            self._unwatch(self._control.sock)
+            self._reactor.unwatch(self._control.sock)
             self._control.close()
             self._control = None
-        self._launcher.wait(pids)
+        self._launcher.wait([slot.line.pid for slot in self._slots.values() if slot.line is not None])
 
-    def _read_control(self, fd: int) -> None:
+    def _read_control(self) -> None:
         control = self._control
-        if control is None or control.sock.fileno() != fd:
+        if control is None:
             return
         try:
-            control.flush()
-            self._flow(control, self._hear_zygote)
+            if control and control.flush():
+                self._reactor.also_for_room(control.sock, False)
+            hear(control.sock, self._hear_zygote)
         except Gone:
             self._bury_zygote()
 
@@ -225,13 +177,13 @@ class ProcessExecutor:
 
     def _bury_zygote(self) -> None:
         """The zygote is gone, and all workers with it: say so for each slot, and start over unless that is vain."""
-        lines = {number: slot.line for number, slot in self._slots.items() if slot.line is not None}
-        self._close_zygote([line.pid for line in lines.values()])
+        self._close_zygote()
         if self._broken:
             return
         self._failures += 1
-        for number, line in lines.items():
-            self._bury(Reaped(number, line.generation, signal.SIGKILL, None, 0.0, 0, 0, None), alone=False)
+        for number, slot in self._slots.items():
+            if slot.line is not None:
+                self._bury(Reaped(number, slot.line.generation, signal.SIGKILL, None, 0.0, 0, 0, None))
         if self._failures >= _TRIES:
             self._break(Unusable("the process that starts workers died twice", self._launcher.last_words()))
         else:
@@ -244,52 +196,43 @@ class ProcessExecutor:
             self._events.append(Broken(self._now, what.message, what.detail))
 
     def _order(self, message: Any, fds: Sequence[int] = ()) -> None:
-        self._post_control(encode(message), fds)
-
-    def _post_control(self, data: bytes, fds: Sequence[int] = ()) -> None:
-        if self._control is None:
+        control = self._control
+        if control is None:
             return
         try:
-            if not self._control.post(data, fds):
-                self._epoll.modify(self._control.sock, select.EPOLLIN | select.EPOLLOUT)
+            if not control.post(encode(message), fds):
+                self._reactor.also_for_room(control.sock, True)
         except Gone:
             return  # its end of file is read like any other
 
     # --- workers ---
 
-    def _make_worker(self, slot: _Slot) -> None:
+    def _make_worker(self, slot: Slot) -> None:
         if self._broken or self._control is None:
             return
-        jobs, unread_end = pair()
-        talk, worker_talk = pair()
-        generation = next(self._generations)
-        slot.line = _Line(generation, Outbox(jobs), unread_end, Outbox(talk))
-        self._watch(talk, lambda _: self._read_talk(slot))
+        line = slot.line = Line(next(self._generations))
+        self._reactor.watch(line.talk.sock, partial(self._read_talk, slot, line))
         if self._prepared is not None:
             self._post(slot, self._prepared)
-        fork = Fork(slot.spec.slot, generation, slot.spec.mode)
-        self._order(fork, (unread_end.fileno(), worker_talk.fileno()))
-        worker_talk.close()
+        fork = Fork(slot.spec.slot, line.generation, slot.spec.mode)
+        self._order(fork, (line.unread.fileno(), line.workers_talk.fileno()))
+        line.workers_talk.close()
 
-    def _read_talk(self, slot: _Slot) -> None:
-        line = slot.line
-        if line is None:
-            return
+    def _read_talk(self, slot: Slot, line: Line) -> None:
         try:
-            if line.talk:
-                self._flush_talk(line)
-            self._flow(line.talk, lambda message: self._hear(slot, message), most=_BATCH)
+            if line.talk and line.talk.flush():
+                self._reactor.also_for_room(line.talk.sock, False)
         except Gone:
-            # the zygote's report follows; until then an ended socket would keep us awake
             line.ended = True
-            self._unwatch(line.talk.sock)
+        line.hear(partial(self._hear, slot), _BATCH)
+        if line.ended:  # the zygote's report follows; until then an ended socket would keep us awake
+            self._reactor.unwatch(line.talk.sock)
 
-    def _hear(self, slot: _Slot, message: Any) -> None:
+    def _hear(self, slot: Slot, message: Any) -> None:
         if type(message) is tuple:
             ended = unpack_end(self._now, slot.spec.slot, message)
             slot.flying.pop(ended.job, None)
-            if slot.cancels:
-                slot.cancels.pop(ended.job, None)
+            slot.cancels.pop(ended.job, None)
             self._failures = 0
             self._events.append(ended)
         elif isinstance(message, Unusable):
@@ -299,17 +242,13 @@ class ProcessExecutor:
             if isinstance(message, Ready) and slot.line is not None:
                 slot.line.pid, slot.stillborn = message.pid, 0
 
-    def _bury(self, death: Reaped, *, alone: bool = True) -> None:
+    def _bury(self, death: Reaped) -> None:
         """A worker is dead: first what it said last, then the jobs it never read, then its death."""
         slot = self._slots[death.slot]
         line = slot.line
         if line is None or line.generation != death.generation:
             return
-        if not line.ended:
-            try:
-                self._flow(line.talk, lambda message: self._hear(slot, message))
-            except Gone:
-                line.ended = True
+        line.hear(partial(self._hear, slot))
         if jobs := self._take_back(slot):
             self._events.append(Recalled(self._now, death.slot, jobs))
         self._events.append(self._obituary(slot, death))
@@ -319,10 +258,12 @@ class ProcessExecutor:
         slot.cancels.clear()
         if slot.stillborn > _TRIES:
             self._break(Unusable("workers die as soon as they are started", self._launcher.last_words()))
-        elif alone and slot.respawn:
+        elif slot.respawn:
             self._make_worker(slot)
 
-    def _obituary(self, slot: _Slot, death: Reaped) -> Died:
+    def _obituary(self, slot: Slot, death: Reaped) -> Died:
+        if death.reason:
+            self.notes.append(f"the worker of slot {death.slot} was killed: it {death.reason}")
         culprit = death.head if slot.spec.mode is Mode.ASYNC and death.head in slot.flying else 0
         return Died(
             self._now,
@@ -337,83 +278,45 @@ class ProcessExecutor:
 
     def _enforce_cancels(self, now: float) -> None:
         """An async job that ignores its cancellation costs its worker."""
-        for slot in self._slots.values():
+        for slot in self._async:
             if slot.cancels and slot.line is not None and min(slot.cancels.values()) <= now:
                 slot.cancels.clear()
                 self._order(Kill(slot.spec.slot, slot.line.generation, 0.0))
 
-    def _take_back(self, slot: _Slot) -> tuple[int, ...]:
+    def _take_back(self, slot: Slot) -> tuple[int, ...]:
         """Jobs that the worker has not read, in the order sent; other messages among them are sent again."""
         if slot.line is None:
             return ()
-        jobs, others = [], []
-        for data in itertools.chain(list(unread(slot.line.unread)), list(slot.line.jobs.take_back())):
-            message = pickle.loads(data)
-            if type(message) is tuple:
-                jobs.append(message[0])
-                slot.flying.pop(message[0], None)
-            else:
-                others.append(data)
+        jobs, others = slot.line.take_back()
+        for job in jobs:
+            slot.flying.pop(job, None)
         for data in others:
             self._post(slot, data)
         return tuple(jobs)
 
-    def _close_line(self, slot: _Slot) -> None:
+    def _close_line(self, slot: Slot) -> None:
         if slot.line is not None:
-            self._unwatch(slot.line.talk.sock)
-            self._unwatch(slot.line.jobs.sock)
-            slot.line.talk.close()
-            slot.line.jobs.close()
-            slot.line.unread.close()
+            self._reactor.unwatch(slot.line.talk.sock)
+            self._reactor.unwatch(slot.line.jobs.sock)
+            slot.line.close()
             slot.line = None
 
-    # --- sockets ---
-
-    def _post(self, slot: _Slot, data: bytes) -> None:
+    def _post(self, slot: Slot, data: bytes) -> None:
         """Send to a worker's jobs socket, now or when it has room."""
         line = slot.line
-        if line is not None and not line.jobs.post(data) and line.jobs.sock.fileno() not in self._readers:
-            self._watch(line.jobs.sock, lambda _: self._flush_jobs(line), select.EPOLLOUT)
+        if line is not None and not line.jobs.post(data):
+            self._reactor.watch(line.jobs.sock, partial(self._flush_jobs, line), for_room=True)
 
-    def _flush_jobs(self, line: _Line) -> None:
+    def _flush_jobs(self, line: Line) -> None:
         if line.jobs.flush():
-            self._unwatch(line.jobs.sock)
+            self._reactor.unwatch(line.jobs.sock)
 
-    def _say(self, line: _Line, data: bytes) -> None:
+    def _say(self, line: Line, data: bytes) -> None:
         """Send to a worker's talk socket; what a dead one does not hear is lost."""
         if line.ended:
             return
         try:
             if not line.talk.post(data):
-                self._epoll.modify(line.talk.sock, select.EPOLLIN | select.EPOLLOUT)
+                self._reactor.also_for_room(line.talk.sock, True)
         except Gone:
             return  # its end of file is read like any other
-
-    def _flush_talk(self, line: _Line) -> None:
-        if line.talk.flush():
-            self._epoll.modify(line.talk.sock, select.EPOLLIN)
-
-    def _flow(self, box: Outbox, hear: Callable[[Any], None], most: int = 1 << 30) -> None:
-        """Hear what is readable. Raises Gone after the last message of a closed socket."""
-        sock = box.sock
-        for _ in range(most):
-            try:
-                data, _ = receive_bytes(sock, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            hear(pickle.loads(data))
-
-    def _watch(self, sock: socket.socket, reader: Callable[[int], None], mask: int = select.EPOLLIN) -> None:
-        self._readers[sock.fileno()] = reader
-        self._epoll.register(sock, mask)
-
-    def _unwatch(self, sock: socket.socket) -> None:
-        if self._readers.pop(sock.fileno(), None) is not None:
-            self._epoll.unregister(sock)
-
-    def _signal_rest(self) -> None:
-        """Keep `fileno` readable exactly while events are left."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._wake)
-        if self._events:
-            os.eventfd_write(self._wake, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pydantic_core
@@ -65,9 +65,9 @@ class Runner:
         return task.fn(**keywords)
 
     def run(self, params: BaseModel, context: Any) -> Any:
-        """The function's value, waited for if it is awaitable."""
+        """The function's value; a coroutine function gets a loop of its own."""
         value = self.call(params, context)
-        return asyncio.run(_wait(value)) if inspect.isawaitable(value) else value
+        return asyncio.run(_wait(value)) if self.is_async else value
 
     def finish(self, value: Any) -> tuple[bytes, bytes | None]:
         """The result as JSON, checked against its annotation, and the metrics as JSON. Raises InvalidJob."""
@@ -89,8 +89,8 @@ class Runner:
                 raise InvalidJob(f"the result is not what `{self.task.name}` declares: {_said(error)}") from error
 
 
-async def _wait(value: Awaitable[Any]) -> Any:
-    return await value
+async def _wait(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any] | None:

@@ -64,6 +64,7 @@ class Zygote:
         self._look_at = self._looked = time.monotonic()
         self._runners: dict[str, Runner] = {}
         self._threads = 1
+        self._helpers: set[int] = set()  # processes that a task's `setup` started: not strays
         self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def prepare(self) -> bool:
@@ -74,6 +75,7 @@ class Zygote:
             self._outbox.post(encode(loaded))
             return False
         self._runners, self._threads = loaded, linux.thread_count()
+        self._helpers = set(linux.children("self"))
         sys.stdout.flush()
         sys.stderr.flush()
         gc.collect()
@@ -223,7 +225,7 @@ class Zygote:
         """Kill what came to us from dead workers, and report them once nothing of it is left."""
         if not self._deaths.reports:
             return
-        strays = [pid for pid in linux.children("self") if pid not in self._children]
+        strays = [pid for pid in linux.children("self") if pid not in self._children and pid not in self._helpers]
         for pid in strays:
             linux.signal_tree(pid, signal.SIGKILL)
         if strays:
