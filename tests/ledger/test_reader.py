@@ -12,7 +12,7 @@ from batchmill.errors import LedgerError, RunNotFound
 from batchmill.ledger import reader as reader_module
 from batchmill.ledger.home import Home, NewRun
 from batchmill.ledger.paths import RunPaths
-from batchmill.ledger.reader import LedgerReader
+from batchmill.ledger.reader import SUCCEEDED, LedgerReader
 from batchmill.ledger.records import Selection
 from batchmill.model.events import AttemptEnded, JobDue, StepSaved
 from batchmill.model.jobs import FileIdentity, PlannedJob, SavedStep, Source
@@ -75,6 +75,12 @@ def test_a_job_with_the_key_of_a_success_has_a_source(written: Written) -> None:
         assert [row.source for row in reader.load("main", None, 10, 0.0).rows] == [Source("", 1), None]
         assert reader.succeeded(key_of(1)) == Source("", 1)
         assert reader.succeeded(key_of(1)[:8] + "0" * 56) is None
+
+
+def test_results_are_looked_up_by_an_index(written: Written) -> None:
+    written.plan(planned(1))
+    plan = str(written.ask(f"EXPLAIN QUERY PLAN {SUCCEEDED}", '["x"]'))
+    assert "USING INDEX jobs_key (key_start=?)" in plan
 
 
 def test_waiting_jobs_come_when_their_time_has_come(written: Written) -> None:

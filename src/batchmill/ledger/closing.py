@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
+from batchmill.ledger.database import connect_writer
 from batchmill.ledger.paths import RunPaths
 
 
-def close_cleanly(connection: sqlite3.Connection, paths: RunPaths, *, whole: bool) -> None:
-    """Close the writing connection. A reader, a full disk or facts that are missing leave a write-ahead log behind."""
-    plain = False
-    with suppress(sqlite3.Error):  # the log beside the ledger is as durable as the ledger
-        if whole:
+def make_plain(paths: RunPaths) -> None:
+    """Fold the write-ahead log into the ledger and note its digest. The caller holds the lease and has it closed.
+
+    A reader or a full disk may prevent it: the log is as durable as the ledger, and the next end tries again.
+    """
+    with suppress(sqlite3.Error, OSError):
+        if _is_plain(paths.ledger) and paths.checksum.exists():
+            return
+        with closing(connect_writer(paths.ledger)) as connection:
             connection.execute("PRAGMA busy_timeout = 200")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             plain = connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
-    connection.close()
-    if plain:
-        with suppress(OSError):
+        if plain:
             paths.checksum.write_text(f"{digest_of(paths.ledger)}  {paths.ledger.name}\n")
+
+
+def _is_plain(ledger: Path) -> bool:
+    """Whether the file's header names rollback, not write-ahead, as its journal (SQLite file format, 1.3)."""
+    with open(ledger, "rb") as file:
+        return file.read(20)[18:] == b"\x01\x01"
 
 
 def digest_of(path: Path) -> str:

@@ -63,7 +63,7 @@ def copy_steps(paths: RunPaths, earlier: RunPaths) -> int:
     with _writing(paths, attached=earlier) as (connection, _):
         return connection.execute(
             "INSERT OR IGNORE INTO steps SELECT * FROM earlier.steps AS step WHERE NOT EXISTS (SELECT 1 FROM"
-            " earlier.jobs WHERE substr(key, 1, 8) = substr(step.key, 1, 8) AND key = step.key"
+            " earlier.jobs WHERE key_start = substr(step.key, 1, 8) AND key = step.key"
             " AND state = 'succeeded')"
         ).rowcount
 

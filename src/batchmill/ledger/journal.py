@@ -14,7 +14,6 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from batchmill.errors import LedgerError
-from batchmill.ledger.closing import close_cleanly
 from batchmill.ledger.counting import counted
 from batchmill.ledger.database import Durability, connect_writer, ledger_errors
 from batchmill.ledger.facts import Batch
@@ -106,7 +105,7 @@ class Journal:
         return self.uncommitted + self._chunks_submitted - self._chunks_answered
 
     def close(self) -> None:
-        """Write what is left and leave the ledger as one plain file; may be called twice.
+        """Write what is left; may be called twice. The ledger becomes one plain file when the lease is released.
 
         Raises LedgerError when facts are left that could not be written.
         """
@@ -136,7 +135,7 @@ class Journal:
         finally:
             self._reuse.close()
             self._log.close()
-            close_cleanly(self._connection, self._paths, whole=not self._lost)
+            self._connection.close()
 
     def _write_next(self) -> bool:
         """One transaction, tried until it is written; True after the last one."""

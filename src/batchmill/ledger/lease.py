@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchmill.errors import LedgerError, RunHeld
+from batchmill.ledger.closing import make_plain
 from batchmill.ledger.database import connect_writer, ledger_errors, transaction
 from batchmill.ledger.migrations import migrate
 from batchmill.ledger.paths import RunPaths
@@ -54,9 +55,12 @@ class Lease:
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Give the run up; may be called twice."""
+        """Give the run up, its ledger one plain file where that can be; may be called twice."""
         with _guard:
-            if _held.pop((os.getpid(), self.paths.lock), None) is not None:
+            if _held.get((os.getpid(), self.paths.lock)) is self:
+                if self.epoch:
+                    make_plain(self.paths)
+                del _held[os.getpid(), self.paths.lock]
                 os.ftruncate(self._descriptor, 0)
                 os.close(self._descriptor)
 

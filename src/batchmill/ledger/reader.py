@@ -25,7 +25,11 @@ _MOST_BYTES = 16_000_000  # of parameters in one answer: the window stays small,
 _GROUP = "group:"
 _COLUMNS = (
     "number, name, task, mode, version, params, key, inputs, grp, lane, priority, timeout, memory, retry, attempts,"
-    " total_attempts, deaths, first_started, due"
+    " total_attempts, deaths, first_started"
+)
+SUCCEEDED = (
+    "SELECT jobs.key, min(number) FROM json_each(?) AS wanted JOIN jobs ON key_start = substr(wanted.value, 1, 8)"
+    " AND jobs.key = wanted.value WHERE state = 'succeeded' GROUP BY jobs.key"
 )
 _READY = "state = 'pending' AND due IS NULL"
 _Condition = tuple[str, tuple[Any, ...]]
@@ -93,12 +97,10 @@ class LedgerReader:
 
     def succeeded(self, key: str) -> Source | None:
         """The first job of this run that has a result for this key."""
-        rows = self._all(
-            "SELECT min(number) FROM jobs WHERE substr(key, 1, 8) = substr(?1, 1, 8) AND key = ?1"
-            " AND state = 'succeeded'",
-            (key,),
-        )
-        return None if rows[0][0] is None else Source("", rows[0][0])
+        return self._succeeded([key]).get(key)
+
+    def _succeeded(self, keys: Sequence[str]) -> dict[str, Source]:
+        return {key: Source("", number) for key, number in self._all(SUCCEEDED, (json.dumps(keys),))}
 
     def bindings(self) -> list[tuple[str, str, str]]:
         """Task, mode and code version of all planned jobs."""
@@ -143,7 +145,7 @@ class LedgerReader:
                 break
             query = f"{_READY} AND {position} AND {where} ORDER BY lane, priority DESC, number LIMIT ?"
             found, cut = self._rows(query, (*given_position, *given, wanted))
-            rows += (row for row, _ in found)
+            rows += found
             if cut or len(found) == wanted:
                 whole = False
                 break
@@ -154,36 +156,45 @@ class LedgerReader:
         where, given = _all_of(("state = 'pending' AND due IS NOT NULL", ()), _selected(selection))
         # the time that follows is asked for first: a row that comes in between is then due too early, not too late
         waiting = self._all(f"SELECT min(due) FROM jobs WHERE {where} AND due > ?", (*given, now))
-        found, cut = self._rows(f"{where} AND due <= ? ORDER BY due, number LIMIT ?", (*given, now, limit))
-        rows = tuple(row for row, _ in found)
+        rows, cut = self._rows(f"{where} AND due <= ? ORDER BY due, number LIMIT ?", (*given, now, limit))
         whole = not cut and len(rows) < limit
-        return Chunk(rows, whole, None, waiting[0][0] if whole else now)
+        return Chunk(tuple(rows), whole, None, waiting[0][0] if whole else now)
 
-    def _rows(self, query: str, given: Sequence[Any]) -> tuple[list[tuple[Row, float | None]], bool]:
-        """Rows with their due times, and whether there was no room for all of them."""
-        found: list[tuple[Row, float | None]] = []
-        size = 0
-        stepped = bool(self._all("SELECT 1 FROM steps LIMIT 1"))
+    def _rows(self, query: str, given: Sequence[Any]) -> tuple[list[Row], bool]:
+        """Rows, and whether there was no room for all of them."""
+        found: list[Row] = []
+        size, cut = 0, False
         statement = f"SELECT {_COLUMNS} FROM jobs JOIN bindings ON bindings.id = jobs.binding WHERE {query}"
         for columns in self._all(statement, given):
-            row, due = self._row(columns, stepped)
-            found.append((row, due))
-            size += len(row.params)
+            found.append(self._row(columns))
+            size += len(found[-1].params)
             if size > _MOST_BYTES:
-                return found, True
-        return found, False
+                cut = True
+                break
+        return self._completed(found), cut
 
-    def _row(self, columns: Sequence[Any], stepped: bool) -> tuple[Row, float | None]:
-        *plain, due = columns
-        row = Row(*plain)
+    def _row(self, columns: Sequence[Any]) -> Row:
+        row = Row(*columns)
         return row._replace(
             mode=Mode(row.mode),
             params=self._objects.text(row.params),
-            inputs=_inputs(plain[7]),
-            retry=decode_retry(plain[13]),
-            steps=self.steps(row.key) if stepped and row.key is not None else (),
-            source=None if row.key is None else self.succeeded(row.key),
-        ), due
+            inputs=_inputs(columns[7]),
+            retry=decode_retry(columns[13]),
+        )
+
+    def _completed(self, rows: list[Row]) -> list[Row]:
+        """The rows with the steps and the results that their keys have."""
+        sources = self._succeeded([row.key for row in rows if row.key is not None])
+        stepped = bool(self._all("SELECT 1 FROM steps LIMIT 1"))
+        if not (sources or stepped):
+            return rows
+        return [
+            row._replace(
+                steps=self.steps(row.key) if stepped and row.key is not None else (),
+                source=sources.get(str(row.key)),
+            )
+            for row in rows
+        ]
 
     def steps(self, key: str) -> tuple[SavedStep, ...]:
         """The finished steps of a job, by its key, in the order in which they finished."""

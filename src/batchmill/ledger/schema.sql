@@ -39,6 +39,7 @@ CREATE TABLE jobs (
   binding INTEGER NOT NULL REFERENCES bindings (id),
   params TEXT NOT NULL,                -- canonical JSON; `object:DIGEST` when over 64 KB
   key TEXT,                            -- NULL until its input files are digested
+  key_start TEXT GENERATED ALWAYS AS (substr(key, 1, 8)) VIRTUAL,  -- what is indexed: ask for it and for the key
   inputs TEXT,                         -- JSON list of [path, size, mtime_ns, inode]
   grp TEXT,
   lane INTEGER NOT NULL DEFAULT 0,
@@ -72,7 +73,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_ready ON jobs (lane, priority DESC, number) WHERE state = 'pending' AND due IS NULL;
 CREATE INDEX jobs_due ON jobs (due) WHERE state = 'pending' AND due IS NOT NULL;
 -- the beginning of a key is enough to find it, and keeps a tree of random texts small while a long plan is written
-CREATE INDEX jobs_key ON jobs (substr(key, 1, 8)) WHERE key IS NOT NULL;
+CREATE INDEX jobs_key ON jobs (key_start) WHERE key_start IS NOT NULL;
 CREATE INDEX jobs_group ON jobs (grp, lane, priority DESC, number)
   WHERE state = 'pending' AND due IS NULL AND grp IS NOT NULL;
 CREATE INDEX jobs_failed ON jobs (state, kind) WHERE state NOT IN ('pending', 'succeeded');
