@@ -109,7 +109,7 @@ class _Past:
         """Which of these keys have a result here."""
         query = (
             "SELECT DISTINCT jobs.key FROM json_each(?) AS wanted JOIN jobs ON jobs.key = wanted.value"
-            " AND substr(jobs.key, 1, 8) = substr(wanted.value, 1, 8) WHERE state = 'succeeded'"
+            " AND jobs.key_start = substr(wanted.value, 1, 8) WHERE state = 'succeeded'"
         )
         with ledger_errors(self.paths.ledger):
             return {key for (key,) in self._connection.execute(query, (json.dumps(keys),))}
