@@ -195,6 +195,16 @@ def test_a_dead_zygote_is_replaced_and_its_workers_are_reported(rig: Make, tmp_p
     assert not r.of(Broken)
 
 
+def test_a_daemon_does_not_outlive_a_killed_zygote(rig: Make, tmp_path: Path) -> None:
+    r, file = rig("daemonise", "pid", modes=TWO), tmp_path / "pid"
+    zygote = linux_parent(r.value("pid", 2))
+    r.send("daemonise", pid_file=str(file))
+    daemon = int(until(lambda: file.exists() and file.read_text()))
+    os.kill(zygote, signal.SIGKILL)
+    r.wait(Died)
+    until(lambda: not alive(daemon), "the daemon's end")
+
+
 def linux_parent(pid: int) -> int:
     with open(f"/proc/{pid}/stat") as file:
         return int(file.read().rpartition(")")[2].split()[1])

@@ -15,7 +15,7 @@ from batchmill.executors.channel import LIMIT
 from batchmill.executors.context import AsyncContext, Context
 from batchmill.executors.failures import outcome_of
 from batchmill.executors.messages import Work
-from batchmill.executors.meter import Meter, data_limit
+from batchmill.executors.meter import Stopwatch, data_limit
 from batchmill.executors.ports import Port
 from batchmill.executors.runner import InvalidJob, Runner
 from batchmill.executors.seeding import Seeder
@@ -46,7 +46,7 @@ class Environment:
 class Attempt:
     """Runs a Work once. Whatever the task does, short of killing the process, ends in an Outcome."""
 
-    def __init__(self, work: Work, environment: Environment, port: Port, meter: Meter) -> None:
+    def __init__(self, work: Work, environment: Environment, port: Port, meter: Stopwatch) -> None:
         self._work, self._environment, self._port, self._meter = work, environment, port, meter
         self._context: Context | None = None
 

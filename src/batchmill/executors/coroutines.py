@@ -21,7 +21,6 @@ from batchmill.executors import logs
 from batchmill.executors.attempt import Attempt, Environment
 from batchmill.executors.channel import Gone, Outbox, encode, receive_bytes
 from batchmill.executors.messages import Cancel, Cell, PreparedPaths, Work, pack_end
-from batchmill.executors.meter import Meter
 from batchmill.executors.ports import Question
 from batchmill.executors.worker import Place
 from batchmill.model.events import Ack, Event
@@ -31,7 +30,7 @@ from batchmill.model.states import JobState
 _BEAT_EVERY = 0.5  # seconds; the zygote counts ten seconds without a beat as a hang
 
 
-class Held(Meter):
+class Held:
     """One job in the loop: its tasks, its output, and the CPU time of its steps."""
 
     def __init__(self, work: Work, row: memoryview[float]) -> None:
@@ -59,15 +58,15 @@ class Held(Meter):
             self.output[:] = logs.capped(bytes(self.output))
 
     def start(self) -> float:
-        """See Meter."""
+        """See Stopwatch."""
         return time.monotonic()
 
     def stop(self, started: float) -> Usage:
-        """See Meter: memory cannot be told apart among the jobs of one process."""
+        """See Stopwatch: memory cannot be told apart among the jobs of one process."""
         return Usage(started, time.monotonic(), self._cpu + time.thread_time() - self._entered)
 
     def resting(self, usage: Usage) -> int:
-        """See Meter."""
+        """See Stopwatch."""
         return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,19 +25,17 @@ def run(work: Work, runner: Runner | None, environment: Environment, context: Co
     hook = getattr(runner.task, work.hook, None) if work.hook in ("prepare", "summarise", "report") else None
     if hook is None:
         raise InvalidJob(f"task `{work.task}` has no `{work.hook}`")
-    return to_json(_call(work.hook, hook, environment, context)), None
+    return to_json(_call(work, hook, environment, context)), None
 
 
-def _call(name: str, hook: Callable[..., Any], environment: Environment, context: Context) -> Any:
-    folder = environment.run_folder
-    if name == "prepare":
-        return hook(_read(environment.jobs_reader, folder), context)
-    results = _read(environment.results_reader, folder)
-    return hook(results, context) if name == "summarise" else hook(results)
+def _call(work: Work, hook: Callable[..., Any], environment: Environment, context: Context) -> Any:
+    reader = environment.jobs_reader if work.hook == "prepare" else environment.results_reader
+    records = _records(reader, environment.run_folder, work.task)
+    return hook(records) if work.hook == "report" else hook(records, context)
 
 
-def _read(reader: str, folder: Path) -> Iterable[Any]:
-    """What `module:function` iterates over for this run."""
+def _records(reader: str, folder: Path, task: str) -> Iterator[Any]:
+    """What `module:function` iterates over for this run, as far as it is of this task."""
     module, _, function = reader.partition(":")
-    found: Iterable[Any] = getattr(importlib.import_module(module), function)(folder)
-    return found
+    records: Iterable[Any] = getattr(importlib.import_module(module), function)(folder)
+    return (record for record in records if getattr(record, "task", task) == task)

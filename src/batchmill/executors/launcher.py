@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
+from batchmill.executors import linux
 from batchmill.executors.base import ExecutorSettings
 from batchmill.executors.channel import pair
 from batchmill.executors.messages import Setting
@@ -24,6 +26,7 @@ _DEFAULTS = {
 }
 _END_WITHIN = 15.0  # seconds for the zygote to end everything; it takes milliseconds unless a process is in the disk
 _LAST_WORDS = 4096
+_MARK = "BATCHMILL_WORKERS_OF"  # in the environment of everything below the zygote
 
 
 class Launcher:
@@ -35,6 +38,7 @@ class Launcher:
         self._settings = settings
         self._log = settings.run_folder / "logs" / "zygote.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._token = f"{settings.run}-{os.urandom(8).hex()}"
 
     def launch(self) -> socket.socket:
         """A new zygote's control socket."""
@@ -48,7 +52,7 @@ class Launcher:
                 stderr=log,
                 pass_fds=[theirs.fileno()],
                 cwd=self._settings.folder,
-                env={**_DEFAULTS, **os.environ},
+                env={**_DEFAULTS, **os.environ, _MARK: self._token},
                 start_new_session=True,
             )
         theirs.close()
@@ -83,6 +87,7 @@ class Launcher:
         self._process = None
         if code != 0:
             _kill_groups(groups)
+            _kill_marked(f"{_MARK}={self._token}".encode())
 
     def last_words(self) -> str:
         """The end of the zygote's log."""
@@ -93,7 +98,14 @@ class Launcher:
 
 
 def _kill_groups(groups: list[int]) -> None:
-    """Kill what a dead zygote cannot: its workers die by the kernel's hand, the processes of their jobs do not."""
+    """Kill what a killed zygote cannot: its workers die by the kernel's hand, the processes of their jobs do not."""
     for leader in filter(None, groups):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(leader, signal.SIGKILL)
+
+
+def _kill_marked(mark: bytes) -> None:
+    """Kill what has left its process group, too: it is known by its environment."""
+    deadline = time.monotonic() + 1.0
+    while (found := linux.with_environment(mark)) and time.monotonic() < deadline:
+        linux.send_signal(found, signal.SIGKILL)

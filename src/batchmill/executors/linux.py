@@ -95,6 +95,12 @@ def signal_tree(pid: int, number: int) -> None:
     send_signal(members, number)
 
 
+def with_environment(text: bytes) -> list[int]:
+    """Processes of this user whose environment holds this text, this one left out."""
+    others = (int(name) for name in _listdir("/proc") if name.isdigit() and int(name) != os.getpid())
+    return [pid for pid in others if text in os.fsencode(_read(f"/proc/{pid}/environ"))]
+
+
 def resident(pid: int | str) -> int:
     """Resident bytes of one process; 0 when it is gone."""
     fields = _read(f"/proc/{pid}/statm").split()
@@ -121,7 +127,7 @@ def available_memory() -> int:
 
 def _read(path: str) -> str:
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return ""

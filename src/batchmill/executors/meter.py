@@ -8,11 +8,25 @@ import resource
 import time
 from collections.abc import Iterator
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from typing import Protocol
 
 from batchmill.executors.linux import data_size, resident
 from batchmill.model.outcomes import Usage
 
 _RESTING_EVERY = 0.1  # seconds: reading statm after each no-op job would cost as much as the job
+
+
+class Stopwatch(Protocol):
+    """What an attempt needs to be measured."""
+
+    def start(self) -> float:
+        """Begin; the monotonic time."""
+
+    def stop(self, started: float) -> Usage:
+        """What it took since `started`."""
+
+    def resting(self, usage: Usage) -> int:
+        """Resident bytes of the process after the attempt; 0 where that says nothing."""
 
 
 class Meter:

@@ -42,6 +42,11 @@ class _Child:
     stale: float = 0.0  # seconds that its loop has stood still
     reason: str = ""
 
+    @property
+    def busy(self) -> bool:
+        """Whether it may hold a job: an async worker's board is empty whenever its jobs only wait."""
+        return bool(self.row[Cell.JOB]) or self.order.mode is Mode.ASYNC
+
 
 @dataclass
 class _Deaths:
@@ -247,7 +252,7 @@ class Zygote:
                 self._feel_pulse(pid, child, min(waited, 1.0))
         # a driver that does not read misses samples, not memory
         if not self._outbox:
-            rss = tuple((c.order.slot, linux.resident_tree(pid)) for pid, c in self._children.items())
+            rss = tuple((c.order.slot, linux.resident_tree(pid)) for pid, c in self._children.items() if c.busy)
             self._outbox.post(encode(Sampled(rss, linux.available_memory())))
 
     def _feel_pulse(self, pid: int, child: _Child, waited: float) -> None:
