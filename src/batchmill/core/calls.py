@@ -178,6 +178,6 @@ class CallDesk:
         return any(quota.waiting for quota in self._quotas.values())
 
     @property
-    def busy(self) -> bool:
-        """Whether a call waits or is open."""
-        return bool(self._open) or self.waiting
+    def used(self) -> bool:
+        """Whether any quota is known: else there was no call."""
+        return bool(self._quotas)

@@ -38,7 +38,7 @@ def ended(s: State, event: Ended) -> None:
         s.durations.add(running.row.task, usage.ended - usage.started)
     leave(s, slot, running, usage.peak_rss)
     conclude(s, slot, running, judged(running, outcome))
-    if slot.place.mode is Mode.PROCESS:
+    if s.wearing and slot.place.mode is Mode.PROCESS:
         _retire_if_worn(s, slot, outcome.resting_rss)
 
 
@@ -129,7 +129,7 @@ def leave(s: State, slot: Slot, running: Running, peak: int) -> None:
             s.deadlines_at = deadline
     if row.group is not None and not running.hook:
         s.group_running[row.group] -= 1
-    if s.desk.busy or s.unacked:
+    if s.unacked or s.desk.used:
         forget_talk(s, slot, row.job)
     if s.offloads or s.offloaded:
         forget_offloads(s, slot, row.job)
@@ -166,39 +166,38 @@ def conclude(s: State, slot: Slot, running: Running, outcome: Outcome) -> None:
     if running.hook:
         _conclude_hook(s, running, outcome)
         return
-    row, charged = _counted(running, outcome)
-    s.suspects.discard(row.job)
+    row = running.row
+    if s.suspects:
+        s.suspects.discard(row.job)
+    charged = running.stopping is not Stopping.RELEASE or outcome.state in _DONE
     s.record(AttemptEnded(s.now, row.job, running.attempt, slot.place.slot, outcome, charged))
     if not charged:
-        _wait(s, row, s.now)
+        _wait(s, _counted(running, outcome, charged=False), s.now)
     elif outcome.state is JobState.FAILED:
-        _failed(s, row, outcome)
+        _failed(s, running, outcome)
     else:
         finish(s, row, outcome)
 
 
-def _counted(running: Running, outcome: Outcome) -> tuple[Row, bool]:
+def _counted(running: Running, outcome: Outcome, *, charged: bool) -> Row:
     row = running.row
-    charged = running.stopping is not Stopping.RELEASE or outcome.state in _DONE
-    crashed = charged and outcome.kind is FailureKind.CRASHED
     return row._replace(
         attempts=row.attempts + charged,
         total_attempts=running.attempt,
-        deaths=row.deaths + crashed,
+        deaths=row.deaths + (charged and outcome.kind is FailureKind.CRASHED),
         first_started=row.first_started if row.first_started is not None else outcome.usage.started,
-    ), charged
-
-
-def _failed(s: State, row: Row, outcome: Outcome) -> None:
-    policy = s.policy
-    wait, quarantined = verdict(row, outcome, policy.retry, s.traits(row).attempts, s.now, s.chance)
-    if wait is None:
-        finish(s, row, outcome, quarantined)
-        return
-    s.note(
-        f"job `{row.name}` {outcome.kind}: {outcome.message[:200]}; attempt {row.total_attempts + 1} in {wait:.1f} s"
     )
-    s.publish(row, JobState.FAILED, outcome, retry_in=wait)
+
+
+def _failed(s: State, running: Running, outcome: Outcome) -> None:
+    row = _counted(running, outcome, charged=True)
+    wait, quarantined = verdict(row, outcome, s.policy.retry, s.traits(row).attempts, s.now, s.chance)
+    if wait is None:
+        finish(s, running.row, outcome, quarantined)
+        return
+    what = f"{outcome.kind}: {outcome.message[:200]}"
+    s.note(f"job `{row.name}` {what}; attempt {row.total_attempts + 1} in {wait:.1f} s")
+    s.publish(running.row, JobState.FAILED, outcome, retry_in=wait)
     _wait(s, row, s.now + wait)
 
 

@@ -257,12 +257,13 @@ class JobBook:
 
     def committed(self, batch: int, now: float) -> None:
         """Facts up to `batch` are in the ledger."""
-        while self.settling and self.settling[0][0] <= batch:
-            number, job, key = self.settling.popleft()
-            if self._settling.get(job) == number:
-                del self._settling[job]
-            self._stale[job] = self._questions
-            self._lingering.append((self._questions, job, key))
+        settling, unsettled, question = self.settling, self._settling, self._questions
+        while settling and settling[0][0] <= batch:
+            number, job, key = settling.popleft()
+            if unsettled.get(job) == number:
+                del unsettled[job]
+            self._stale[job] = question
+            self._lingering.append((question, job, key))
         while self._dues and self._dues[0][0] <= batch:
             due = self._dues.popleft()[1]
             if due <= now or self.due.loading:  # the position may pass it while its row is taken for an old one

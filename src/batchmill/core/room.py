@@ -36,7 +36,8 @@ class Room:
 
     def enter(self, slot: int, estimate: int) -> None:
         """An attempt of that size starts in a slot."""
-        self._expected[slot] = max(self._expected.get(slot, 0), estimate)
+        if estimate >= self._expected.get(slot, 0):
+            self._expected[slot] = estimate
 
     def leave(self, slot: int, task: str, peak: int) -> None:
         """A slot is empty again; its last attempt reached `peak`."""

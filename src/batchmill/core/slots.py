@@ -36,7 +36,7 @@ class Running:
     memory: int | None
     hook: str = ""
     started: float | None = None  # None while it waits behind the head
-    waiting: set[int] = field(default_factory=set)  # tickets of grants and commits that it waits for
+    waiting: frozenset[int] = frozenset()  # tickets of grants and commits that it waits for
     waiting_since: float = 0.0
     waited: float = 0.0
     stopping: Stopping | None = None
@@ -54,12 +54,12 @@ class Running:
         """It waits for a grant or a step's commit."""
         if not self.waiting:
             self.waiting_since = now
-        self.waiting.add(ticket)
+        self.waiting |= {ticket}
 
     def wait_ends(self, ticket: int, now: float) -> None:
         """It goes on. Overlapping waits of one attempt count once."""
         if ticket in self.waiting:
-            self.waiting.discard(ticket)
+            self.waiting -= {ticket}
             if not self.waiting:
                 self.waited += now - self.waiting_since
 
@@ -157,7 +157,10 @@ class Durations:
         """Take in one attempt."""
         old = self._average.get(task, seconds)
         average = self._average[task] = old + 0.2 * (seconds - old)
-        self._ahead[task] = max(1, min(MOST_AHEAD, int(WINDOW_SECONDS / max(average, 1e-6))))
+        if average * MOST_AHEAD <= WINDOW_SECONDS:
+            self._ahead[task] = MOST_AHEAD
+        else:
+            self._ahead[task] = max(1, int(WINDOW_SECONDS / average))
 
     def ahead(self, task: str) -> int:
         """How many jobs of a task a worker may hold: 1 for an unknown one."""

@@ -38,7 +38,7 @@ def _fill_slot(s: State, slot: Slot, most: int, aside: list[Order]) -> None:
     if slot.room(most) <= 0:
         return
     while (row := s.book.peek(mode)) is not None:
-        if _group_is_full(s, row):
+        if row.group is not None and _group_is_full(s, row.group):
             aside.append(s.book.skip(mode))
         elif slot.room(min(most, _ahead(s, row))) > 0 and _may_start(s, slot, row):
             start(s, slot, s.book.take(mode))
@@ -47,18 +47,18 @@ def _fill_slot(s: State, slot: Slot, most: int, aside: list[Order]) -> None:
 
 
 def _ahead(s: State, row: Row) -> int:
-    """How many jobs a worker may hold. Limits on starts are exact only if nothing is sent ahead."""
-    limits = s.policy.limits
-    exact = limits.rate is not None or limits.total_memory is not None or row.group in s.group_cap
-    return 1 if exact or row.mode is not Mode.PROCESS else s.durations.ahead(row.task)
+    """How many jobs a worker may hold."""
+    if s.exact or row.mode is not Mode.PROCESS or row.group in s.group_cap:
+        return 1
+    return s.durations.ahead(row.task)
 
 
 def _may_start(s: State, slot: Slot, row: Row) -> bool:
     return _suspect_may(s, slot, row) and _paced(s) and _fits(s, slot, row)
 
 
-def _group_is_full(s: State, row: Row) -> bool:
-    return row.group in s.group_cap and s.group_running[row.group] >= s.group_cap[row.group]
+def _group_is_full(s: State, group: str) -> bool:
+    return group in s.group_cap and s.group_running[group] >= s.group_cap[group]
 
 
 def _suspect_may(s: State, slot: Slot, row: Row) -> bool:
@@ -96,8 +96,9 @@ def start(s: State, slot: Slot, row: Row) -> None:
 def _send(s: State, slot: Slot, running: Running, payload: bytes | None = None) -> None:
     row, number = running.row, slot.place.slot
     slot.send(running, s.now)
-    s.deadlines_at = min(s.deadlines_at, running.deadline)
-    s.dirty.add(number)
+    if running.started is not None:
+        s.dirty.add(number)
+        s.deadlines_at = min(s.deadlines_at, running.deadline)
     if slot.serial:
         s.room.enter(number, s.room.estimate(row.task, running.memory))
     command = Start(number, row, running.attempt, running.timeout, running.memory, payload, running.hook)

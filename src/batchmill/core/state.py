@@ -78,8 +78,13 @@ class State:
     offloaded: dict[int, Offload] = field(default_factory=dict)  # pseudo job -> its request
     next_pseudo: int = -1
     by_mode: dict[Mode, list[Slot]] = field(init=False)
+    exact: bool = field(init=False)  # limits on starts hold exactly only if nothing is sent ahead
+    wearing: bool = field(init=False)  # workers are replaced now and then
 
     def __post_init__(self) -> None:
+        limits = self.policy.limits
+        self.exact = limits.rate is not None or limits.total_memory is not None
+        self.wearing = limits.jobs_per_worker is not None or limits.worker_growth is not None
         self.by_mode = {m: [slot for slot in self.slots.values() if slot.place.mode is m] for m in Mode}
 
     def record(self, fact: Fact) -> None:

@@ -105,14 +105,18 @@ class Simulation:
     def run(self, *, retry_failed: bool = False) -> list[str]:
         """Run until the scheduler says that the run is over; returns the event log, one line an event.
 
-        Called again it continues the run, as the same command would. Raises InternalError when the run hangs,
-        spins, or states a fact that no sound run could state.
+        Called again it continues the run, as the same command would; `retry_failed` resets failed jobs before.
+        Raises InternalError when the run hangs, spins, or states a fact that no sound run could state.
         """
+        self.play(retry_failed=retry_failed)
+        return self.log()
+
+    def play(self, *, retry_failed: bool = False) -> None:
+        """Run without writing the log: `history` has it all."""
         if retry_failed:
             self.ledger.reset_failed(self.clock.now)
         while not self._invoke():
             self.clock.advance(self.clock.now + REST)
-        return self.log()
 
     def log(self) -> list[str]:
         """The history so far as text."""
