@@ -4,8 +4,11 @@ decided elsewhere.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from batchmill.ledger.database import connect_reader
 from batchmill.ledger.facts import Batch, Linked
@@ -13,12 +16,39 @@ from batchmill.ledger.files import RunFiles
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.queries import SQL
 from batchmill.model.events import JobCached
+from batchmill.model.jobs import Source
 from batchmill.model.states import FailureKind, JobState
 
 _MOST_OPEN = 8
 
-_Result = tuple[str | None, str | None, str | None]  # result, object, metrics
-_Artifacts = list[tuple[str, str, int]]
+_AT_ONCE = 500
+_RESULTS = (
+    "SELECT number, result, result_object, metrics FROM json_each(?) CROSS JOIN jobs ON number = value"
+    " WHERE state = 'succeeded'"
+)
+_ARTIFACTS = (
+    "SELECT job, name, digest, size FROM json_each(?) CROSS JOIN artifacts ON job = json_each.value WHERE hook = ''"
+)
+
+
+class _Known(NamedTuple):
+    """A result as a ledger has it: result, object and metrics; name, digest and size of each artifact."""
+
+    result: tuple[str | None, str | None, str | None]
+    artifacts: list[tuple[str, str, int]]
+
+    @property
+    def objects(self) -> list[str]:
+        digests = [digest for _, digest, _ in self.artifacts]
+        return digests if self.result[1] is None else [*digests, self.result[1]]
+
+
+def _read(ledger: sqlite3.Connection, jobs: str) -> dict[int, _Known]:
+    known = {job: _Known(tuple(result), []) for job, *result in ledger.execute(_RESULTS, (jobs,))}
+    for job, *artifact in ledger.execute(_ARTIFACTS, (jobs,)):
+        if job in known:
+            known[job].artifacts.append(tuple(artifact))
+    return known
 
 
 class Reuse:
@@ -32,18 +62,31 @@ class Reuse:
 
     def apply(self, batch: Batch, offset: float) -> None:
         """Write each cached job, or its failure when the source is gone, within the transaction that is open."""
-        for fact in batch.cached:
-            found = self._find(fact)
-            finished = fact.at + offset
-            if found is None:
-                self._gone(batch.tick, fact, finished)
+        waiting: Sequence[JobCached] = batch.cached
+        while waiting:
+            # a source may itself be a cached job of this transaction
+            left = [fact for facts in _pieces(waiting) for fact in self._write(batch, facts, offset)]
+            if len(left) == len(waiting):
+                self._connection.executemany(SQL["job_ended"], [self._gone(batch.tick, f, offset) for f in left])
+                return
+            waiting = left
+
+    def _write(self, batch: Batch, facts: Sequence[JobCached], offset: float) -> list[JobCached]:
+        """Write what can be; returns the facts without a source."""
+        found = self._find({fact.source for fact in facts})
+        rows, artifacts, left = [], [], []
+        for fact in facts:
+            known = found.get(fact.source)
+            if known is None:
+                left.append(fact)
                 continue
-            result, artifacts = found
-            run, source = fact.source
-            row = (run or self._paths.id, source, *result, finished, batch.tick, fact.job)
-            self._connection.execute(SQL["job_cached"], row)
-            self._connection.executemany(SQL["artifact"], [(fact.job, "", *artifact) for artifact in artifacts])
-            batch.links += [Linked(str(fact.job), name, digest) for name, digest, _ in artifacts]
+            run = fact.source.run or self._paths.id
+            rows.append((run, fact.source.job, *known.result, fact.at + offset, batch.tick, fact.job))
+            artifacts += [(fact.job, "", *artifact) for artifact in known.artifacts]
+            batch.links += [Linked(str(fact.job), name, digest) for name, digest, _ in known.artifacts]
+        self._connection.executemany(SQL["job_cached"], rows)
+        self._connection.executemany(SQL["artifact"], artifacts)
+        return left
 
     def close(self) -> None:
         """Close the ledgers of the sources."""
@@ -51,19 +94,14 @@ class Reuse:
             connection.close()
         self._open.clear()
 
-    def _find(self, fact: JobCached) -> tuple[_Result, _Artifacts] | None:
-        run, job = fact.source
-        with suppress(sqlite3.Error):  # a source that cannot be read is as good as gone
-            connection = self._ledger(run)
-            query = "SELECT result, result_object, metrics FROM jobs WHERE number = ? AND state = 'succeeded'"
-            result: _Result | None = connection.execute(query, (job,)).fetchone()
-            if result is None:
-                return None
-            query = "SELECT name, digest, size FROM artifacts WHERE job = ? AND hook = ''"
-            artifacts: _Artifacts = connection.execute(query, (job,)).fetchall()
-            objects = [digest for _, digest, _ in artifacts] + ([result[1]] if result[1] else [])
-            return (result, artifacts) if all(self._files.pin(digest) for digest in objects) else None
-        return None
+    def _find(self, sources: set[Source]) -> dict[Source, _Known]:
+        """What the sources have, of those that are still whole. Their objects are pinned."""
+        found: dict[Source, _Known] = {}
+        for run in {source.run for source in sources}:
+            with suppress(sqlite3.Error):  # a ledger that cannot be read is as good as gone
+                jobs = json.dumps([source.job for source in sources if source.run == run])
+                found |= {Source(run, job): known for job, known in _read(self._ledger(run), jobs).items()}
+        return {source: known for source, known in found.items() if all(map(self._files.pin, known.objects))}
 
     def _ledger(self, run: str) -> sqlite3.Connection:
         if run in ("", self._paths.id):
@@ -74,9 +112,12 @@ class Reuse:
             self._open[run] = connect_reader(RunPaths(self._paths.home, run).ledger)
         return self._open[run]
 
-    def _gone(self, tick: int, fact: JobCached, finished: float) -> None:
+    def _gone(self, tick: int, fact: JobCached, offset: float) -> tuple[object, ...]:
         run, job = fact.source
         message = f"the result that it was to reuse (job {job} of run `{run or self._paths.id}`) is gone: run again"
-        said = (str(JobState.FAILED), str(FailureKind.ERROR), message, 0)
-        row = (*said, 0, 0, None, None, None, None, None, None, None, finished, tick, fact.job)
-        self._connection.execute(SQL["job_ended"], row)
+        said = (JobState.FAILED.value, FailureKind.ERROR.value, message, 0)
+        return (*said, 0, 0, None, None, None, None, None, None, None, fact.at + offset, tick, fact.job)
+
+
+def _pieces(facts: Sequence[JobCached]) -> Iterator[Sequence[JobCached]]:
+    return (facts[start : start + _AT_ONCE] for start in range(0, len(facts), _AT_ONCE))
