@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from batchmill.ledger.objects import LARGEST_INLINE, PREFIX
 from batchmill.ledger.planning import PlanChunk
-from batchmill.ledger.queries import SQL
+from batchmill.ledger.queries import SQL, write_rows
 from batchmill.model.events import (
     AttemptEnded,
     CallClosed,
@@ -119,10 +119,10 @@ class Batch:
     def apply(self, connection: sqlite3.Connection) -> None:
         """Run the statements; jobs stage by stage, so that each job's changes keep their order."""
         for name, rows in self._rows.items():
-            connection.executemany(SQL[name], rows)
+            write_rows(connection, name, rows)
         for stage in [*self._stages, self._jobs]:
             for name, rows in stage.items():
-                connection.executemany(SQL[name], rows)
+                write_rows(connection, name, rows)
         if self._charges:
             rows = [(charged, last, self.tick, job) for job, (charged, last) in self._charges.items()]
             connection.executemany(SQL["job_attempted"], rows)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from batchmill.errors import LedgerError
 from batchmill.ledger.counting import add_counts
 from batchmill.ledger.objects import PREFIX
-from batchmill.ledger.queries import SQL
+from batchmill.ledger.queries import SQL, write_rows
 from batchmill.model.jobs import PlannedJob
 from batchmill.model.limits import Backoff, Retry
 from batchmill.model.states import FailureKind, JobState
@@ -74,7 +74,7 @@ class Planner:
         rows = [self._row(job, objects, tick, now) for job in jobs]
         self._connection.execute("SAVEPOINT names")
         try:
-            self._connection.executemany(SQL["plan_job"], rows)
+            write_rows(self._connection, "plan_job", rows)
         except sqlite3.IntegrityError:
             self._connection.execute("ROLLBACK TO names")
             self._insert_one_by_one(jobs, rows)

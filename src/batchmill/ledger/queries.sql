@@ -22,10 +22,14 @@ INSERT OR REPLACE INTO attempts (job, number, slot, state, charged, started, wal
 VALUES (?, ?, ?, 'succeeded', ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- job_succeeded --
-UPDATE jobs SET state = 'succeeded', due = NULL, kind = NULL, message = NULL, attempts = attempts + ?,
-  total_attempts = max(total_attempts, ?), result = ?, result_object = ?, metrics = ?, started = ?, wall_s = ?,
-  cpu_s = ?, peak_rss = ?, finished = ?, tick = ?
-WHERE number = ? AND state = 'pending'
+WITH new (charged, last, result, object, metrics, started, wall_s, cpu_s, peak_rss, finished, tick, job) AS (
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+)
+UPDATE jobs SET state = 'succeeded', due = NULL, kind = NULL, message = NULL, attempts = attempts + new.charged,
+  total_attempts = max(total_attempts, new.last), result = new.result, result_object = new.object,
+  metrics = new.metrics, started = new.started, wall_s = new.wall_s, cpu_s = new.cpu_s, peak_rss = new.peak_rss,
+  finished = new.finished, tick = new.tick
+FROM new WHERE number = new.job AND state = 'pending'
 
 -- job_ended --
 UPDATE jobs SET state = ?, due = NULL, kind = ?, message = ?, quarantined = ?, attempts = attempts + ?,
@@ -35,9 +39,11 @@ UPDATE jobs SET state = ?, due = NULL, kind = ?, message = ?, quarantined = ?, a
 WHERE number = ? AND state = 'pending'
 
 -- job_cached --
-UPDATE jobs SET state = 'succeeded', due = NULL, kind = NULL, message = NULL, cached = 1, source_run = ?,
-  source_job = ?, result = ?, result_object = ?, metrics = ?, finished = ?, tick = ?
-WHERE number = ? AND state = 'pending'
+WITH new (run, source, result, object, metrics, finished, tick, job) AS (VALUES (?, ?, ?, ?, ?, ?, ?, ?))
+UPDATE jobs SET state = 'succeeded', due = NULL, kind = NULL, message = NULL, cached = 1, source_run = new.run,
+  source_job = new.source, result = new.result, result_object = new.object, metrics = new.metrics,
+  finished = new.finished, tick = new.tick
+FROM new WHERE number = new.job AND state = 'pending'
 
 -- job_lost --
 UPDATE jobs SET state = 'failed', kind = 'invalid', message = ?, result = NULL, result_object = NULL, metrics = NULL,

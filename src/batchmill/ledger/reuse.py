@@ -14,7 +14,7 @@ from batchmill.ledger.database import connect_reader
 from batchmill.ledger.facts import Batch, Linked
 from batchmill.ledger.files import RunFiles
 from batchmill.ledger.paths import RunPaths
-from batchmill.ledger.queries import SQL
+from batchmill.ledger.queries import write_rows
 from batchmill.model.events import JobCached
 from batchmill.model.jobs import Source
 from batchmill.model.states import FailureKind, JobState
@@ -67,7 +67,7 @@ class Reuse:
             # a source may itself be a cached job of this transaction
             left = [fact for facts in _pieces(waiting) for fact in self._write(batch, facts, offset)]
             if len(left) == len(waiting):
-                self._connection.executemany(SQL["job_ended"], [self._gone(batch.tick, f, offset) for f in left])
+                write_rows(self._connection, "job_ended", [self._gone(batch.tick, f, offset) for f in left])
                 return
             waiting = left
 
@@ -84,8 +84,8 @@ class Reuse:
             rows.append((run, fact.source.job, *known.result, fact.at + offset, batch.tick, fact.job))
             artifacts += [(fact.job, "", *artifact) for artifact in known.artifacts]
             batch.links += [Linked(str(fact.job), name, digest) for name, digest, _ in known.artifacts]
-        self._connection.executemany(SQL["job_cached"], rows)
-        self._connection.executemany(SQL["artifact"], artifacts)
+        write_rows(self._connection, "job_cached", rows)
+        write_rows(self._connection, "artifact", artifacts)
         return left
 
     def close(self) -> None:
