@@ -103,7 +103,7 @@ class Round:
         output, _ = process.communicate(timeout=60)
         self._check_again(done, before)
         self._check_no_process()
-        if process.returncode not in (0, -signal.SIGKILL, 143):
+        if process.returncode not in (0, -signal.SIGKILL, -signal.SIGTERM, 143):
             raise Broken(f"exit code {process.returncode}: {output.decode(errors='replace')[-2000:]}")
         return process.returncode != 0
 

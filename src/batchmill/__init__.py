@@ -77,7 +77,7 @@ _HOMES = {
     "UsageError": "errors",
 }
 
-__all__ = [  # noqa: F822, RUF022 - in the order in which a reader wants them
+__all__ = [  # noqa: RUF022 - in the order in which a reader wants them
     "run",
     "map",
     "open_run",

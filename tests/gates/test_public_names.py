@@ -9,11 +9,42 @@ import pytest
 
 import batchmill
 
-PUBLIC = """
-    run map open_run Run JobOutcome task Context Job Task Bound InputFile Invalid Metric ShortName QuotaLimit Rate
-    Retry read_yaml source_digest function_signature BatchmillError JobFailed LedgerError ManifestError Permanent
-    PlanError Problem RetryLater RunHeld RunNotFound Skip TaskError UsageError __version__
-""".split()
+PUBLIC = [
+    "run",
+    "map",
+    "open_run",
+    "Run",
+    "JobOutcome",
+    "task",
+    "Context",
+    "Job",
+    "Task",
+    "Bound",
+    "InputFile",
+    "Invalid",
+    "Metric",
+    "ShortName",
+    "QuotaLimit",
+    "Rate",
+    "Retry",
+    "read_yaml",
+    "source_digest",
+    "function_signature",
+    "BatchmillError",
+    "JobFailed",
+    "LedgerError",
+    "ManifestError",
+    "Permanent",
+    "PlanError",
+    "Problem",
+    "RetryLater",
+    "RunHeld",
+    "RunNotFound",
+    "Skip",
+    "TaskError",
+    "UsageError",
+    "__version__",
+]
 
 
 def test_the_public_names_are_the_pinned_ones() -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from batchmill import plugins
 from batchmill._version import __version__
-from batchmill.api.batch import Batch, Target, from_call
+from batchmill.api.batch import Batch, Target, from_call, from_run
 from batchmill.api.runs import Run, exit_code, home_path
 from batchmill.driver.feed import Choice
 from batchmill.driver.loop import Observer
@@ -26,11 +26,11 @@ from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.reader import LedgerReader
 from batchmill.live.base import Display
 from batchmill.live.choice import choose
-from batchmill.live.facts import RunInfoLite
+from batchmill.live.facts import GroupFacts, RunInfoLite
 from batchmill.live.tracker import Tracker
 from batchmill.live.watch import Watch
 from batchmill.model.events import Act, Event
-from batchmill.model.states import RunState
+from batchmill.model.states import JobState, RunState
 from batchmill.report.query import RunView
 from batchmill.report.summary import write_reports
 
@@ -100,6 +100,27 @@ def execute(
     paths, new = _run_of(home, batch)
     with acquire(paths) as lease:
         return _invoke(paths, lease, batch, invocation, display, observers, opened)._replace(new_run=new)
+
+
+def resume(home_folder: Path, reference: str, invocation: Invocation, display: Display) -> Finished:
+    """Continue a run from what it keeps of its manifest.
+
+    Raises RunNotFound, and UsageError when the run cannot be had again: it came from a notebook, or the code or the
+    inputs that it was planned from are no longer the same.
+    """
+    plugins.refuse_inside_import()
+    paths = Home(home_folder).find(reference)
+    with LedgerReader(paths.ledger) as reader:
+        row = reader.run()
+    batch = from_run(paths, row)
+    if batch.plan.digest != row.plan_digest:
+        raise UsageError(
+            f"the code or the inputs that run `{paths.id}` was planned from have changed since",
+            hint="`batchmill run` with the manifest starts the next run, in which what did not change is done already",
+            code="run/changed",
+        )
+    with acquire(paths) as lease:
+        return _invoke(paths, lease, batch, invocation, display, (), lambda run, session: None)
 
 
 def _refuse_missing_tasks(batch: Batch) -> None:
@@ -200,6 +221,8 @@ def _invoke(
     )
     finish = _watched(order, run, counts, display, observers, opened)
     _conclude(batch, run)
+    if finish.broken:
+        raise TaskError(finish.broken, hint=f"`batchmill logs {run.id}` shows more", code="task/broken")
     return Finished(run, _code(run, finish))
 
 
@@ -212,7 +235,9 @@ def _watched(
     opened: Callable[[Run, Session | None], None],
 ) -> Finish:
     """Drive the run with its display."""
-    tracker = Tracker(time.monotonic, counts=counts, total=order.total or order.planned)
+    with RunView(run.folder) as view:
+        groups = {name: _group_facts(states) for name, states in view.groups().items()}
+    tracker = Tracker(time.monotonic, counts=counts, groups=groups, total=order.total or order.planned)
     holder: list[Session] = []
     watch = Watch(tracker, display, time.monotonic, lambda: holder[0].peek())
     session = Session(order, Observers((watch, *observers)))
@@ -227,10 +252,16 @@ def _watched(
     return finish
 
 
+def _group_facts(states: Mapping[str, int]) -> GroupFacts:
+    total = sum(states.get(state, 0) for state in JobState)
+    return GroupFacts(total - states.get(JobState.PENDING, 0), total, states.get(JobState.FAILED, 0))
+
+
 def _conclude(batch: Batch, run: Run) -> None:
     """What is made of a run once it stands still: reports in its folder, exports where the manifest wants them."""
     with RunView(run.folder) as view:
-        write_reports(view, batch.manifest.report.formats)
+        columns = [column for task in batch.plan.tasks.values() for column in task.metric_columns]
+        write_reports(view, batch.manifest.report.formats, columns=columns)
     if batch.manifest.output is not None:
         folder = batch.plan.folder / batch.manifest.output
         for fmt in batch.manifest.report.formats:

@@ -26,7 +26,7 @@ from batchmill.ledger.lease import Lease
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.records import Past
 from batchmill.ledger.requests import clear_requests, take_requests
-from batchmill.model.events import Asked, Event, Planned
+from batchmill.model.events import Act, Asked, Broken, Event, Planned
 from batchmill.model.jobs import PlannedJob
 from batchmill.model.manifest import Manifest
 from batchmill.model.states import Mode, RunState
@@ -77,6 +77,7 @@ class Finish(NamedTuple):
     reason: str
     signal: int = 0
     ledger_error: str = ""
+    broken: str = ""  # why no worker can run the task
 
 
 class Session:
@@ -87,6 +88,7 @@ class Session:
         self.policy = _policy(order)
         self.scheduler = Scheduler(self.policy, random.Random(f"{order.paths.id}:{order.manifest.seed}").random)
         self._observer = observer
+        self._broken: Broken | None = None
         self._offset = time.time() - time.monotonic()
         self._planner: Planner | None = None
         self._inbox: Inbox | None = None
@@ -95,6 +97,13 @@ class Session:
         """Ask the live run: `drain`, `stop`, `cancel` or `retry`."""
         if self._inbox is not None:
             self._inbox.post(Asked(time.monotonic(), what, job))
+
+    def see(self, events: Sequence[Event], act: Act) -> None:
+        """Pass a turn of the loop on, and remember why nothing can run."""
+        for event in events:
+            if type(event) is Broken:
+                self._broken = self._broken or event
+        self._observer.see(events, act)
 
     def peek(self) -> tuple[Sequence[str], str]:
         """Why nothing more starts at the moment, and why the run ends early; empty where there is no reason."""
@@ -129,7 +138,7 @@ class Session:
             feeder.start()
             self._begin_plan(journal, inbox, stack)
             signals = stack.enter_context(interrupts.as_events(inbox.post))
-            drive(self.scheduler, inbox, executor, journal, feeder, self._observer)
+            drive(self.scheduler, inbox, executor, journal, feeder, self)
         return self._finish(signals)
 
     def _requests(self, now: float) -> list[Event]:
@@ -158,8 +167,9 @@ class Session:
     def _finish(self, signals: list[int]) -> Finish:
         ending = self.scheduler.state.ending
         lost = self.scheduler.state.ledger_failed
+        broken = self._broken.message if self._broken is not None else ""
         if ending is not None:
-            return Finish(ending.state, ending.reason, signals[0] if signals else 0, lost)
+            return Finish(ending.state, ending.reason, signals[0] if signals else 0, lost, broken)
         state, reason = (RunState.FINISHED, "") if self.policy.everything else (RunState.STOPPED, "selection")
         return Finish(state, reason, 0, lost)
 

@@ -94,7 +94,7 @@ class Task:
     short_names: Mapping[str, str] = field(default_factory=dict)
 
     def call(self, params: BaseModel, ctx: Any = None) -> Any:
-        """Call the function with validated parameters (and the context, where it takes one); returns what it returns."""
+        """Call the function with validated parameters and, where it takes one, the context; returns its result."""
         context = {} if self.context is None else {self.context: ctx}
         if self.takes_model:
             return self.fn(params, **context)
