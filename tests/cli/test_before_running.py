@@ -15,12 +15,15 @@ EXPERIMENTS = Path(__file__).parent.parent / "manifest" / "data" / "experiments.
 
 
 @pytest.mark.parametrize("task", ["identifiability", "python", "shell"])
-def test_init_writes_a_manifest_that_is_valid(call: Call, task: str) -> None:
+def test_init_writes_a_manifest_that_runs_as_it_is(call: Call, task: str) -> None:
     said = call("init", task)
     assert said.code == 0
     assert "batchmill run batchmill.yaml" in said.out
     assert call("check", "batchmill.yaml").code == 0
     assert Path("batchmill.yaml").read_text().count("# ") > 5
+    ran = call("run", "batchmill.yaml", "--output", "json")
+    assert (ran.code, ran.json["failure_count"]) == (0, 0)
+    assert ran.json["success_count"] > 3
 
 
 def test_init_without_a_task_takes_the_first_workload_and_names_the_others(call: Call) -> None:

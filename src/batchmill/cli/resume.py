@@ -17,7 +17,8 @@ def resume_command(
     run: RunName, keep_failed: _KeepFailed = False, output: OutputOption = Output.HUMAN, home: HomeOption = None
 ) -> int:
     """Continue a run that was interrupted, stopped or has failed jobs."""
-    from batchmill.api.running import Invocation, resume
+    from batchmill.api.resuming import resume
+    from batchmill.api.running import Invocation
     from batchmill.api.runs import home_path
     from batchmill.cli.driving import display, finish
 

@@ -35,7 +35,8 @@ def retry_command(
         tell(output, change._asdict(), lambda: words)
         return 0
     say(output, f"retrying {change.jobs:,} {'job' if change.jobs == 1 else 'jobs'} of `{change.run}`")
-    from batchmill.api.running import Invocation, resume
+    from batchmill.api.resuming import resume
+    from batchmill.api.running import Invocation
     from batchmill.cli.driving import display, finish
 
     invocation = Invocation(place, keep_failed=True)
