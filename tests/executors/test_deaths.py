@@ -163,6 +163,16 @@ def test_a_task_that_does_not_import_breaks_the_executor(tmp_path: Path, body: s
     assert said in broken.message
 
 
+def test_closing_does_not_wait_for_a_slow_import(tmp_path: Path) -> None:
+    (tmp_path / "slow_module.py").write_text(f"open({str(tmp_path / 'begun')!r}, 'w'); import time; time.sleep(1000)")
+    source = TaskSource("module", "slow_module", "run", search_path=(str(tmp_path),))
+    with Rig(tmp_path, more={"slow": source}):
+        until((tmp_path / "begun").exists)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert not [p for p in linux.children("self") if alive(p)]
+
+
 def test_threads_after_import_make_workers_start_afresh(tmp_path: Path) -> None:
     (tmp_path / "threaded_module.py").write_text(
         "import threading\n"

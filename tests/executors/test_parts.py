@@ -52,11 +52,13 @@ def test_a_closed_end_is_told_apart_from_silence() -> None:
             channel.send_bytes(other, encode(1))
 
 
-def test_a_socket_that_dies_with_unread_data_is_gone() -> None:
+def test_what_a_dead_end_said_is_heard_although_it_did_not_read_all() -> None:
     one, other = channel.pair()
     with other:
         channel.send_bytes(other, encode("unread"))
+        channel.send_bytes(one, encode("last words"))
         one.close()
+        assert channel.receive(other) == "last words"
         with pytest.raises(Gone):
             channel.receive(other)
 

@@ -80,14 +80,13 @@ def read_memfd(memfd: int) -> bytes:
 
 
 def receive_bytes(sock: socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
-    """One encoded message and the descriptors that came with it. Raises Gone at the end, BlockingIOError if none.
-
-    A socket that dies with unread data answers ECONNRESET instead of an end of file: both mean Gone.
-    """
+    """One encoded message and the descriptors that came with it. Raises Gone at the end, BlockingIOError if none."""
+    flags |= socket.MSG_CMSG_CLOEXEC
     try:
-        data, ancillary, got, _ = sock.recvmsg(LIMIT + 1, _ROOM_FOR_FDS, flags | socket.MSG_CMSG_CLOEXEC)
-    except _GONE as error:
-        raise Gone from error
+        data, ancillary, got, _ = sock.recvmsg(LIMIT + 1, _ROOM_FOR_FDS, flags)
+    except ConnectionResetError:
+        # the other end closed without reading all of ours: said once, before what it sent itself can be read
+        data, ancillary, got, _ = sock.recvmsg(LIMIT + 1, _ROOM_FOR_FDS, flags)
     if not data:
         raise Gone
     if got & (socket.MSG_TRUNC | socket.MSG_CTRUNC):

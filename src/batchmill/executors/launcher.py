@@ -75,12 +75,15 @@ class Launcher:
             self.hung_after,
         )
 
-    def wait(self, groups: list[int]) -> None:
-        """Wait for the zygote's end; kill it, and the workers' process groups, if it does not come."""
+    def wait(self, groups: list[int], *, listening: bool) -> None:
+        """Wait for the zygote's end; kill it, and the workers' process groups, if it does not come.
+
+        One that is not `listening`, because it still imports, is not waited for.
+        """
         if self._process is None:
             return
         try:
-            code = self._process.wait(_END_WITHIN)
+            code = self._process.wait(_END_WITHIN if listening else 0.01)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()

@@ -88,10 +88,11 @@ def send_signal(pids: Iterable[int], number: int) -> None:
 
 
 def signal_tree(pid: int, number: int) -> None:
-    """Signal a process, its group and all its descendants."""
+    """Signal a process and all its descendants; SIGKILL goes to its group too, in case one forks just now."""
     members = tree(pid)
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # it leads no group, perhaps
-        os.killpg(pid, number)
+    if number == signal.SIGKILL:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it leads no group, perhaps
+            os.killpg(pid, number)
     send_signal(members, number)
 
 

@@ -14,6 +14,7 @@ from batchmill.executors.linux import data_size, resident
 from batchmill.model.outcomes import Usage
 
 _RESTING_EVERY = 0.1  # seconds: reading statm after each no-op job would cost as much as the job
+_NOTABLE = 256  # KB: a mark that rose by less is not worth a reset (1 us)
 
 
 class Stopwatch(Protocol):
@@ -38,15 +39,17 @@ class Meter:
 
     def __init__(self) -> None:
         self._clear_refs = _open_clear_refs()
-        self._child_peak = 0
+        self._grown = True  # the high-water mark stands above where the last reset put it
+        self._low = self._child_peak = 0
         self._read_at = 0.0
         self._resting = 0
         self.cpu = self._total_cpu()
 
     def start(self) -> float:
         """Begin; the monotonic time."""
-        if self._clear_refs is not None:
+        if self._grown and self._clear_refs is not None:
             os.write(self._clear_refs, b"5")
+            self._grown, self._low = False, getrusage(RUSAGE_SELF).ru_maxrss
         return time.monotonic()
 
     def stop(self, started: float) -> Usage:
@@ -55,6 +58,7 @@ class Meter:
         total = own.ru_utime + own.ru_stime + reaped.ru_utime + reaped.ru_stime
         cpu, self.cpu = total - self.cpu, total
         peak = own.ru_maxrss
+        self._grown = peak - self._low > _NOTABLE
         if reaped.ru_maxrss > self._child_peak:
             self._child_peak = reaped.ru_maxrss
             peak = max(peak, self._child_peak)

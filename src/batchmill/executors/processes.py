@@ -54,7 +54,7 @@ class ProcessExecutor:
         self._prepared: bytes | None = None
         self._control: Outbox | None = None
         self._failures = 0  # deaths of the zygote since the last success
-        self._broken = False
+        self._up = self._broken = False
         self._now = 0.0
 
     # --- the contract ---
@@ -151,7 +151,9 @@ class ProcessExecutor:
             self._reactor.unwatch(self._control.sock)
             self._control.close()
             self._control = None
-        self._launcher.wait([slot.line.pid for slot in self._slots.values() if slot.line is not None])
+        groups = [slot.line.pid for slot in self._slots.values() if slot.line is not None]
+        self._launcher.wait(groups, listening=self._up)
+        self._up = False
 
     def _read_control(self) -> None:
         control = self._control
@@ -172,8 +174,9 @@ class ProcessExecutor:
             self._events.append(Sample(self._now, busy, message.available))
         elif isinstance(message, Unusable):
             self._break(message)
-        elif isinstance(message, Up) and message.note:
-            self.notes.append(message.note)
+        elif isinstance(message, Up):
+            self._up = True
+            self.notes += [message.note] if message.note else []
 
     def _bury_zygote(self) -> None:
         """The zygote is gone, and all workers with it: say so for each slot, and start over unless that is vain."""

@@ -47,7 +47,8 @@ class Seeder(MetaPathFinder):
 
     def _seed_module(self, module: ModuleType) -> None:
         number = seed_of(self._run_seed, self._key)
-        module.seed(number if module.__name__ == "random" else [number & _LOW, number >> 32])
+        if hasattr(module, "seed"):  # a project may have a module `random` of its own
+            module.seed(number if module.__name__ == "random" else [number & _LOW, number >> 32])
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
