@@ -15,7 +15,7 @@ from batchmill.ledger.index import HomeIndex
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.reader import LedgerReader
 from batchmill.ledger.records import Selection
-from batchmill.model.events import Event, Load, Loaded, Prepare, Prepared
+from batchmill.model.events import Broken, Event, Load, Loaded, Prepare, Prepared
 from batchmill.model.jobs import FileIdentity, Row, Source
 from batchmill.model.states import Mode
 from batchmill.plan.keys import digest_file, identity, job_key
@@ -73,6 +73,7 @@ class Feeder:
     def __init__(self, settings: FeedSettings, post: Callable[[Event], None]) -> None:
         self._settings = settings
         self._post = post
+        self.error: Exception | None = None  # what ended the thread early
         self._selection: Selection | None = None  # made at the first load, when the plan is whole
         self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._helpers = ThreadPoolExecutor(HELPERS, "batchmill-digest")
@@ -102,6 +103,13 @@ class Feeder:
         self._helpers.shutdown(cancel_futures=True)
 
     def _run(self) -> None:
+        try:
+            self._answer_all()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the loop must not wait for answers for ever
+            self.error = error
+            self._post(Broken(time.monotonic(), f"the run cannot be read on: {error}"))
+
+    def _answer_all(self) -> None:
         settings = self._settings
         with LedgerReader(settings.paths.ledger) as reader, HomeIndex(settings.paths.home) as index:
             while (item := self._work.get()) is not None:
@@ -134,16 +142,20 @@ class Feeder:
 
     def _with_sources(self, index: HomeIndex, rows: list[Row]) -> list[Row]:
         """Rows whose key has a result already, here or in another run, say where it is."""
-        rows = [row._replace(source=None) if self._reuse(row) == "never" else row for row in rows]
-        found = self._elsewhere(index, [row for row in rows if row.source is None])
-        return [row._replace(source=row.source or found.get(str(row.key))) for row in rows]
+        found = self._elsewhere(index, rows)
+        return [self._with_source(row, found) for row in rows] if found or any(row.source for row in rows) else rows
+
+    def _with_source(self, row: Row, found: Mapping[str, Source]) -> Row:
+        never = self._reuse(row) == "never"
+        source = None if never else row.source or found.get(str(row.key))
+        return row if source == row.source else row._replace(source=source)
 
     def _elsewhere(self, index: HomeIndex, rows: list[Row]) -> dict[str, Source]:
         if self._settings.fresh:
             return {}
         by_scope: dict[Reuse, list[str]] = {}
         for row in rows:
-            if row.key is not None and (scope := self._reuse(row)) != "never":
+            if row.key is not None and row.source is None and (scope := self._reuse(row)) != "never":
                 by_scope.setdefault(scope, []).append(row.key)
         found: dict[str, Source] = {}
         for scope, keys in by_scope.items():

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
-from batchmill.errors import BatchmillError
 from batchmill.model.events import Event, Planned
 from batchmill.model.jobs import PlannedJob
 
@@ -65,5 +64,5 @@ class Planner:
                 if len(rows) < size:
                     return
                 size = CHUNK
-        except (BatchmillError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - a plug-in's code may raise anything; the loop must hear of it
             self._post(Planned(time.monotonic(), self._position, True, str(error)))

@@ -139,6 +139,8 @@ class Session:
             self._begin_plan(journal, inbox, stack)
             signals = stack.enter_context(interrupts.as_events(inbox.post))
             drive(self.scheduler, inbox, executor, journal, feeder, self)
+        if feeder.error is not None:
+            raise feeder.error
         return self._finish(signals)
 
     def _requests(self, now: float) -> list[Event]:
