@@ -7,6 +7,7 @@ uncommitted, and with `--busy` also keeps the interpreter occupied between them.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import tempfile
 import threading
 import time
@@ -35,7 +36,7 @@ def planned(numbers: range, groups: int) -> list[PlannedJob]:
             Mode.PROCESS,
             "1",
             f'{{"x":{n},"y":"some text"}}',
-            f"{n * 0x9E3779B97F4A7C15 % 2**256:064x}",
+            hashlib.sha256(b"%d" % n).hexdigest(),
             group=f"group-{n % groups}" if groups else None,
         )
         for n in numbers
@@ -118,6 +119,7 @@ def measure(home: Home, options: argparse.Namespace) -> None:
         began = time.perf_counter()
         journal.submit(number + 1, [RunSet(time.monotonic(), RunState.FINISHED)])
         journal.close()
+        lease.release()
         print(f"closed in {time.perf_counter() - began:.3f} s, {paths.ledger.stat().st_size / 1e6:.0f} MB")
 
 
