@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchmill.api import managing
+from batchmill.cli import logs
 from batchmill.ledger.lease import acquire
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.requests import take_requests
@@ -164,6 +165,19 @@ def test_the_log_of_a_run_can_be_followed_to_its_end(call: Call, paths: RunPaths
     assert call("logs", "last").out == "one\ntwo\n"
     assert call("logs", "last", "--follow").out == "one\ntwo\n"
     assert call("logs", "last", "--output", "json").json["lines"] == ["one", "two"]
+
+
+def test_following_a_log_ends_with_the_run(call: Call, paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.log.write_text("one\n")
+    with acquire(paths) as lease:
+
+        def the_run_ends(_: float) -> None:
+            with paths.log.open("a") as log:
+                log.write("two\n")
+            lease.release()
+
+        monkeypatch.setattr(logs.time, "sleep", the_run_ends)
+        assert call("logs", "last", "--follow").out == "one\ntwo\n"
 
 
 def test_exports_go_to_stdout_or_to_files(call: Call, ran: Said) -> None:
