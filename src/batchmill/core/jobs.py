@@ -62,6 +62,7 @@ class JobBook:
         for name in groups:
             self.streams[name] = Stream(name, max(2, min(GROUP_SHARE, share // len(groups))))
         self.due = Stream(DUE, 2 * window)
+        self.silent = {DUE, *self.streams}  # not answered yet: the first job may be theirs
         self.next_due = -INFINITY  # an earlier invocation may have left waiting jobs
         self.held: dict[int, Row] = {}  # in the window and not started
         self.ready: dict[Mode, list[Order]] = {mode: [] for mode in Mode}
@@ -109,6 +110,7 @@ class JobBook:
         """Take in what was read; returns the rows that are new."""
         stream = self.due if event.stream == DUE else self.streams[event.stream]
         question, stream.loading = stream.loading, 0
+        self.silent.discard(stream.name)
         if stream.stale:
             stream.stale = False
         else:

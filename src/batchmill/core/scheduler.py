@@ -87,7 +87,7 @@ class Scheduler:
             starting.start_offloads(s)
         if s.ending is None and self.course.phase is closing.Phase.JOBS:
             self._feed()
-            if not s.ledger_failed:
+            if not (s.ledger_failed or s.book.silent):
                 starting.fill(s)
         before = self.course.phase
         self.course.advance(s)

@@ -20,10 +20,11 @@ from batchmill.testing.clock import FakeClock
 from batchmill.testing.executor import Began, Left, Sent, SimulatedExecutor
 from batchmill.testing.faults import FaultPlan
 from batchmill.testing.ledger import Record, SimulatedFeed, SimulatedJournal, SimulatedLedger, Written
-from batchmill.testing.scripts import Call, Crash, Hang, Offload, Script, Step, Work, failure, skipped
+from batchmill.testing.scripts import SUCCESS, Call, Crash, Hang, Offload, Script, Step, Work, failure, skipped
 from batchmill.testing.simulation import Killed, Opened, Simulation, Submitted, rows, workers
 
 __all__ = [
+    "SUCCESS",
     "Began",
     "Call",
     "Crash",
