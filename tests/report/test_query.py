@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from batchmill.errors import LedgerError, RunNotFound, UsageError
-from batchmill.report.query import RunView, find_run, runs
+from batchmill.report.query import RunView
 
 from .conftest import NOON, MakeLedger
 
@@ -221,23 +221,6 @@ def test_running_jobs_are_read_from_the_slots(make_ledger: MakeLedger) -> None:
     ledger.insert("slots", slot=2, job=number, attempt=1, pid=12, since=NOON)
     (slot,) = RunView(ledger.close()).running()
     assert (slot.slot, slot.name, slot.pid) == (2, "a", 12)
-
-
-def test_runs_are_found_by_id_name_or_as_the_last(make_ledger: MakeLedger) -> None:
-    for run, created in (("words-10", 3.0), ("words-9", 1.0), ("pages-1", 4.0)):
-        ledger = make_ledger(run, created=created)
-        ledger.close()
-    home = ledger.home
-    (home / "runs" / "half-made").mkdir()
-    assert [view.info.id for view in runs(home)] == ["words-9", "words-10", "pages-1"]
-    assert find_run(home, "words-9").info.id == "words-9"
-    assert find_run(home, "words").info.id == "words-10"
-    assert find_run(home, "last").info.id == "pages-1"
-    with pytest.raises(RunNotFound) as caught:
-        find_run(home, "../runs/words-9")
-    with pytest.raises(RunNotFound) as caught:
-        find_run(home, "wrds-9")
-    assert caught.value.hint == "did you mean `words-9`?"
 
 
 def test_no_ledger_a_broken_one_and_a_newer_one_are_told_apart(tmp_path: Path, make_ledger: MakeLedger) -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from batchmill import plugins
-from batchmill.errors import UsageError
-from batchmill.ledger.paths import RunPaths
-from batchmill.ledger.records import RunRow
 from batchmill.manifest.document import Document, from_values, read
 from batchmill.model.manifest import Manifest
-from batchmill.model.tasks import Task, TaskSource
+from batchmill.model.tasks import Task
 from batchmill.plan.plan import Plan, build
 from batchmill.plugins.source import function_name
 
@@ -56,25 +53,6 @@ class Batch:
 def from_file(path: str | Path, overrides: Sequence[str] = ()) -> Batch:
     """The batch that a manifest describes. Raises ManifestError, PlanError or TaskError."""
     return _batch(read(path, overrides), TaskBook(), overrides)
-
-
-def from_run(paths: RunPaths, row: RunRow) -> Batch:
-    """The batch that a run was made from. Raises UsageError when its function lived in a notebook."""
-    provenance = json.loads(row.provenance)
-    overrides = provenance.get("overrides", ())
-    given = {name: _kept(name, source) for name, source in provenance.get("tasks", {}).items()}
-    document = read(paths.manifest, overrides, known_tasks=tuple(given))
-    document = replace(document, folder=Path(row.folder), name=row.name)
-    return _batch(document, TaskBook(given), overrides)
-
-
-def _kept(name: str, source: Mapping[str, Any]) -> Task:
-    if source["kind"] == "pickle":
-        raise UsageError(
-            f"the function `{name}` was given by a notebook or a closure, and is not kept",
-            hint="run the same code again: it continues the run",
-        )
-    return plugins.load(TaskSource(**{**source, "search_path": tuple(source["search_path"])}))
 
 
 def from_call(target: Target, **values: Any) -> Batch:

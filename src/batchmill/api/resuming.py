@@ -10,7 +10,7 @@ from typing import Any
 from batchmill import plugins
 from batchmill.api.batch import Batch, TaskBook
 from batchmill.api.managing import find
-from batchmill.api.running import Finished, Invocation, _invoke
+from batchmill.api.running import Finished, Invocation, invoke
 from batchmill.errors import UsageError
 from batchmill.ledger.lease import acquire
 from batchmill.ledger.paths import RunPaths
@@ -40,7 +40,7 @@ def resume(home: Path, reference: str, invocation: Invocation, display: Display)
             code="run/changed",
         )
     with acquire(paths) as lease:
-        return _invoke(paths, lease, batch, invocation, display, (), lambda run, session: None)
+        return invoke(paths, lease, batch, invocation, display, (), lambda run, session: None)
 
 
 def _stored_batch(paths: RunPaths, row: RunRow) -> Batch:

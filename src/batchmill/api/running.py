@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from batchmill import plugins
 from batchmill._version import __version__
-from batchmill.api.batch import Batch, Target, from_call, from_run
+from batchmill.api.batch import Batch, Target, from_call
 from batchmill.api.runs import Run, exit_code, home_path
 from batchmill.driver.feed import Choice
 from batchmill.driver.loop import Observer
@@ -99,28 +99,7 @@ def execute(
     home = Home(invocation.home)
     paths, new = _run_of(home, batch)
     with acquire(paths) as lease:
-        return _invoke(paths, lease, batch, invocation, display, observers, opened)._replace(new_run=new)
-
-
-def resume(home_folder: Path, reference: str, invocation: Invocation, display: Display) -> Finished:
-    """Continue a run from what it keeps of its manifest.
-
-    Raises RunNotFound, and UsageError when the run cannot be had again: it came from a notebook, or the code or the
-    inputs that it was planned from are no longer the same.
-    """
-    plugins.refuse_inside_import()
-    paths = Home(home_folder).find(reference)
-    with LedgerReader(paths.ledger) as reader:
-        row = reader.run()
-    batch = from_run(paths, row)
-    if batch.plan.digest != row.plan_digest:
-        raise UsageError(
-            f"the code or the inputs that run `{paths.id}` was planned from have changed since",
-            hint="`batchmill run` with the manifest starts the next run, in which what did not change is done already",
-            code="run/changed",
-        )
-    with acquire(paths) as lease:
-        return _invoke(paths, lease, batch, invocation, display, (), lambda run, session: None)
+        return invoke(paths, lease, batch, invocation, display, observers, opened)._replace(new_run=new)
 
 
 def _refuse_missing_tasks(batch: Batch) -> None:
@@ -187,7 +166,7 @@ def _supersede(old: RunPaths) -> None:
             set_run_state(old, RunState.SUPERSEDED, "its manifest was edited")
 
 
-def _invoke(
+def invoke(
     paths: RunPaths,
     lease: Lease,
     batch: Batch,
@@ -196,6 +175,7 @@ def _invoke(
     observers: Sequence[Observer],
     opened: Callable[[Run, Session | None], None],
 ) -> Finished:
+    """Drive a run whose lease is held to its end, and write its reports."""
     run = Run(paths.folder)
     prepare_invocation(paths, keep_failed=invocation.keep_failed)
     with LedgerReader(paths.ledger) as reader:

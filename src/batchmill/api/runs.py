@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchmill.api.managing import find
 from batchmill.errors import JobFailed, UsageError
 from batchmill.model.states import JobState, RunState
 from batchmill.report.exports import FORMATS, Format, write_export
-from batchmill.report.query import RunView, find_run
+from batchmill.report.query import RunView
 from batchmill.report.records import JobView, RunInfo
 from batchmill.report.summary import summarise
 
@@ -199,5 +200,4 @@ def exit_code(state: str, reason: str, counts: dict[str, int]) -> int:
 
 def open_run(ref: str = "last", *, home: str | Path | None = None) -> Run:
     """The run of an id (`sweep-3`), a name (its newest run) or `last`. Raises RunNotFound."""
-    with find_run(home_path(home), ref) as view:
-        return Run(view.run_folder)
+    return Run(find(home_path(home), ref).folder)

@@ -314,31 +314,3 @@ def _attempt(row: Sequence[Any]) -> AttemptView:
     names = tuple(decode(exceptions)) if exceptions else ()
     log = (file, start, end) if file is not None else None
     return AttemptView(*[*columns, names, bool(charged), log])
-
-
-def runs(home: Path) -> Iterator[RunView]:
-    """The runs of a home, oldest first. Folders without a ledger (a run that is just being made) are passed over."""
-    folders = [ledger.parent for ledger in (Path(home) / "runs").glob("*/ledger.db")]
-    views = [RunView(folder) for folder in folders]
-    yield from sorted(views, key=lambda view: (view.info.created, view.run_folder.name))
-
-
-def find_run(home: Path, text: str) -> RunView:
-    """The run of this id (`sweep-3`), the newest of this name (`sweep`), or the newest of all (`last`).
-
-    Raises RunNotFound, with the nearest id as a hint.
-    """
-    known = list(runs(home))
-    exact = [view for view in known if view.run_folder.name == text]
-    named = [view for view in known if view.info.name == text]
-    found = exact or sorted(named, key=lambda view: view.info.ordinal) or (known if text == "last" else [])
-    if found:
-        return found[-1]
-    raise RunNotFound(f"no run `{text}` in `{home}`", hint=_nearest(text, [view.run_folder.name for view in known]))
-
-
-def _nearest(text: str, ids: list[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(text, ids, n=1)
-    return f"did you mean `{near[0]}`?" if near else "`batchmill ls` lists the runs"
