@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -203,6 +204,42 @@ def test_a_dead_zygote_is_replaced_and_its_workers_are_reported(rig: Make, tmp_p
         r.wait(Ready, lambda e, slot=slot: e.slot == slot and e.at > died[0].at)
         assert r.value("echo", slot, value="up") == "up"
     assert not r.of(Broken)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_under_random_kills_every_job_ends_or_comes_back_or_was_at_the_head(rig: Make, seed: int) -> None:
+    r, chance = rig("echo", modes=TWO), random.Random(seed)
+    held: dict[int, list[int]] = {1: [], 2: []}
+    todo, ended, killed, seen = list(range(1, 1501)), set(), 0, len(r.events)
+    while todo or any(held.values()):
+        for slot, queue in held.items():
+            while todo and len(queue) < 16:
+                job = todo.pop()
+                queue.append(r.send("echo", slot, job=job, value=job))
+        if killed < 20 and chance.random() < 0.1:
+            killed += 1
+            r.executor.stop([Stop(chance.choice((1, 2)), "kill")])
+        if chance.random() < 0.1:
+            r.executor.recall([Recall(chance.choice((1, 2)))])
+        r.turn()
+        for event in r.events[seen:]:
+            if isinstance(event, Ended):
+                assert event.outcome.result == str(event.job).encode()
+                assert held[event.slot][0] == event.job  # in the order sent
+                held[event.slot].pop(0)
+                assert event.job not in ended
+                ended.add(event.job)
+            elif isinstance(event, Recalled):
+                for job in event.jobs:
+                    held[event.slot].remove(job)
+                    todo.append(job)
+            elif isinstance(event, Died):
+                assert len(held[event.slot]) <= 1  # the head
+                todo += held[event.slot]
+                held[event.slot].clear()
+        seen = len(r.events)
+    assert ended == set(range(1, 1501))
+    assert r.of(Died)
 
 
 def test_a_daemon_does_not_outlive_a_killed_zygote(rig: Make, tmp_path: Path) -> None:
