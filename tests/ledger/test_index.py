@@ -104,7 +104,7 @@ def test_an_index_that_cannot_be_made_is_done_without(home: Home, paths: RunPath
 
 
 def test_digests_are_known_for_one_identity_only(home: Home) -> None:
-    identity = FileIdentity("/data/\udcff.csv", 10, 2**60, 2**62)
+    identity = FileIdentity("/data/\udcff.csv", 10, 2**60, 2**64 - 1)
     with HomeIndex(home.path) as index:
         assert index.digest_of(identity) is None
         index.remember_digest(identity, "first")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from batchmill.errors import LedgerError
+from batchmill.ledger import database
 from batchmill.ledger.home import Home
 from batchmill.ledger.invocation import set_run_state
 from batchmill.ledger.paths import RunPaths
@@ -441,6 +442,25 @@ def test_a_reader_neither_stops_the_writer_nor_touches_its_log(paths: RunPaths) 
             assert reader.counts()["pending"] == 10
             reader._connection.execute("COMMIT")
             assert reader.counts()["succeeded"] == 10
+
+
+def test_the_log_beside_the_ledger_stays_small(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_CHECKPOINT_PAGES", 100)
+    with writing(paths) as written:
+        written.plan(*[planned(n) for n in range(1, 2001)])
+        for first in range(1, 2001, 20):
+            written.write(*[fact for n in range(first, first + 20) for fact in ending(n)])
+        log = paths.folder / "ledger.db-wal"
+        assert log.stat().st_size < 4 * 100 * 4096
+
+
+def test_text_that_is_no_unicode_is_stored_with_question_marks(written: Written) -> None:
+    written.plan(planned(1, "name\udcff", group="group\udcff"), planned(2, invalid="bad \udcff"))
+    written.write(StepSaved(1.0, 1, key_of(1), 1, SavedStep("step\udcff", "a", b"1"), 0.1))
+    assert written.ask("SELECT name, grp, message FROM jobs") == [("name?", "group?", None), ("job-2", None, "bad ?")]
+    assert written.ask("SELECT name FROM steps") == [("step?",)]
+    assert verify(written.paths) == []
+    assert "surrogates" in written.plan(planned(3, params='{"x":"\udcff"}')).error
 
 
 def test_kinds_of_failure_are_those_that_verify_knows(written: Written) -> None:

@@ -91,9 +91,12 @@ def test_acknowledged_batches_survive_kills(home: Home, paths: RunPaths) -> None
     for _ in range(KILLS):
         done += drive_and_kill(paths, chance.randrange(2, 15))
         assert holder(paths) is None
+        left = [paths.ledger.read_bytes(), paths.ledger.with_name("ledger.db-wal").read_bytes()]
         assert verify(paths) == []
         succeeded = {n for (n,) in ask(paths, "SELECT number FROM jobs WHERE state = 'succeeded'")}
         assert set(done) <= succeeded
+        # readers neither checkpoint nor remove the log that a dead writer left
+        assert left == [paths.ledger.read_bytes(), paths.ledger.with_name("ledger.db-wal").read_bytes()]
     assert len(done) == len(set(done)) > 0
     with acquire(paths):
         prepare_invocation(paths)

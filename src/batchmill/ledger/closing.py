@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from batchmill.ledger.database import connect_writer
+from batchmill.ledger.database import connect_reader, connect_writer
 from batchmill.ledger.paths import RunPaths
 
 
@@ -17,7 +17,9 @@ def make_plain(paths: RunPaths) -> None:
     A reader or a full disk may prevent it: the log is as durable as the ledger, and the next end tries again.
     """
     with suppress(sqlite3.Error, OSError):
-        if _is_plain(paths.ledger) and paths.checksum.exists():
+        with closing(connect_reader(paths.ledger)) as connection:
+            plain = connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        if plain and paths.checksum.exists():
             return
         with closing(connect_writer(paths.ledger)) as connection:
             connection.execute("PRAGMA busy_timeout = 200")
@@ -25,12 +27,6 @@ def make_plain(paths: RunPaths) -> None:
             plain = connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
         if plain:
             paths.checksum.write_text(f"{digest_of(paths.ledger)}  {paths.ledger.name}\n")
-
-
-def _is_plain(ledger: Path) -> bool:
-    """Whether the file's header names rollback, not write-ahead, as its journal (SQLite file format, 1.3)."""
-    with open(ledger, "rb") as file:
-        return file.read(20)[18:] == b"\x01\x01"
 
 
 def digest_of(path: Path) -> str:

@@ -26,10 +26,13 @@ def connect_writer(ledger: Path, durability: Durability = "power") -> sqlite3.Co
     uri = f"file:{quote(str(ledger))}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     synchronous = "FULL" if durability == "power" else "NORMAL"
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+        connection.close()
+        raise sqlite3.OperationalError("write-ahead logging is not possible on this file system")
     connection.executescript(
-        f"PRAGMA busy_timeout = {_BUSY_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous};"
-        f"PRAGMA cache_size = -{_CACHE_KIB}; PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES};"
-        f"PRAGMA journal_size_limit = {4096 * _CHECKPOINT_PAGES}; PRAGMA temp_store = MEMORY"
+        f"PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -{_CACHE_KIB}; PRAGMA temp_store = MEMORY;"
+        f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}; PRAGMA journal_size_limit = {4096 * _CHECKPOINT_PAGES}"
     )
     return connection
 
@@ -53,6 +56,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def storable(text: str) -> str:
+    """Text as SQLite can hold it: lone surrogates (of file names that are no UTF-8) become `?`."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 @contextmanager

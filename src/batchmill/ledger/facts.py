@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from batchmill.ledger.database import storable
 from batchmill.ledger.objects import LARGEST_INLINE, PREFIX
 from batchmill.ledger.planning import PlanChunk
 from batchmill.ledger.queries import SQL, write_rows
@@ -148,7 +149,7 @@ class Batch:
         if outcome.state is JobState.SUCCEEDED:
             self._row("attempt_succeeded", (job, number, slot, *used, *log))
             return
-        said = (outcome.kind, _text(outcome.message), _names(outcome), _text(outcome.traceback) or None)
+        said = (outcome.kind, storable(outcome.message), _names(outcome), storable(outcome.traceback) or None)
         died = (outcome.signal, outcome.exit_code)
         self._row("attempt", (job, number, slot, outcome.state, *said, *used, *died, *log))
         self.discarded += _blobs(outcome)
@@ -174,7 +175,7 @@ class Batch:
         if outcome is not None:
             start, end, cpu, peak = outcome.usage
             took = (start + self._offset, end - start, cpu, peak)
-            said = (outcome.kind, _text(outcome.message))
+            said = (outcome.kind, storable(outcome.message))
             result = self._result(fact.job, outcome)
             self._artifacts(fact.job, "", outcome.artifacts)
         row = (fact.state, *said, fact.quarantined, *charges, *result, *took, fact.at + self._offset, self.tick)
@@ -221,11 +222,11 @@ class Batch:
 
     def _step_saved(self, fact: StepSaved) -> None:
         step, finished = fact.step, fact.at + self._offset
-        value = self._kept(step.value)
-        self._row("step", (fact.key, step.name, step.arguments, value, fact.job, fact.attempt, finished, fact.seconds))
+        saved = (fact.key, storable(step.name), step.arguments, self._kept(step.value))
+        self._row("step", (*saved, fact.job, fact.attempt, finished, fact.seconds))
 
     def _call_reserved(self, fact: CallReserved) -> None:
-        asked = (fact.call, fact.job, fact.quota, fact.key, fact.tokens, fact.cost)
+        asked = (fact.call, fact.job, storable(fact.quota), storable(fact.key), fact.tokens, fact.cost)
         self._row("call_reserved", (*asked, fact.at + self._offset))
 
     def _call_closed(self, fact: CallClosed) -> None:
@@ -241,14 +242,14 @@ class Batch:
             result: str | None = PREFIX + outcome.result_blob.digest
         else:
             result = None if outcome.result is None else self._kept(outcome.result)
-        said = (outcome.state, outcome.kind, _text(outcome.message), result)
+        said = (outcome.state, outcome.kind, storable(outcome.message), result)
         self._row("hook", (fact.hook, fact.task, *said, fact.at + self._offset))
         self._artifacts(0, f"{fact.hook}:{fact.task}", outcome.artifacts)
 
     def _run_set(self, fact: RunSet) -> None:
         wall = fact.at + self._offset
         finished = None if fact.state in _ALIVE else wall
-        self._row("run_set", (fact.state, _text(fact.reason), wall, finished))
+        self._row("run_set", (fact.state, storable(fact.reason), wall, finished))
 
     def _noted(self, fact: Noted) -> None:
         self.notes.append((fact.at + self._offset, fact.text))
@@ -286,7 +287,7 @@ class Batch:
     def _artifacts(self, job: int, hook: str, artifacts: Sequence[Artifact]) -> None:
         for name, blob in artifacts:
             self.blobs.append((job, blob))
-            self._row("artifact", (job, hook, _text(name), blob.digest, blob.size))
+            self._row("artifact", (job, hook, storable(name), blob.digest, blob.size))
             self.links.append(Linked(hook or str(job), name, blob.digest))
 
 
@@ -297,8 +298,3 @@ def _blobs(outcome: Outcome) -> list[Blob]:
 
 def _names(outcome: Outcome) -> str | None:
     return json.dumps(outcome.exceptions) if outcome.exceptions else None
-
-
-def _text(text: str) -> str:
-    """Text as SQLite can hold it: lone surrogates (of file names that are no UTF-8) become `?`."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -25,7 +25,7 @@ CREATE TABLE runs (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEX
   tick INTEGER NOT NULL, signature TEXT NOT NULL);
 CREATE TABLE keys (key TEXT NOT NULL, run INTEGER NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (key, run))
   WITHOUT ROWID;
-CREATE TABLE digests (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+CREATE TABLE digests (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode TEXT NOT NULL,
   digest TEXT NOT NULL) WITHOUT ROWID;
 """
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class HomeIndex:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._file = home / "home.db"
-        self._refreshed = False
+        self._refreshed = self._told = False
         self._connection: sqlite3.Connection | None = None
         self._guarded(lambda _: None, None)
 
@@ -110,7 +110,9 @@ class HomeIndex:
                     self._connection = _open(self._file)
                 return work(self._connection)
             except (sqlite3.Error, OSError) as error:
-                _log.warning("the index `%s` could not be used: %s", self._file, error)
+                if not self._told:
+                    _log.warning("the index `%s` could not be used: %s", self._file, error)
+                self._told = True
                 if last or not any(sign in str(error) for sign in _BROKEN):
                     return otherwise
                 self._discard()
@@ -186,8 +188,9 @@ def _forget(connection: sqlite3.Connection, run: str) -> None:
     connection.execute("DELETE FROM runs WHERE id = ?", (run,))
 
 
-def _identity(identity: FileIdentity) -> tuple[bytes, int, int, int]:
-    return (os.fsencode(identity.path), *identity[1:])
+def _identity(identity: FileIdentity) -> tuple[bytes, int, int, str]:
+    # an inode may need all of 64 bits, one more than SQLite's integers have
+    return (os.fsencode(identity.path), identity.size, identity.mtime_ns, str(identity.inode))
 
 
 def _signature(paths: RunPaths) -> str:

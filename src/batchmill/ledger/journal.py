@@ -215,7 +215,7 @@ class Journal:
             try:
                 if not self._plan_error:
                     self._planner.insert(chunk, objects, batch.tick, now)
-            except (LedgerError, UnicodeEncodeError) as error:
+            except (LedgerError, UnicodeEncodeError, OverflowError) as error:
                 self._plan_error = str(error)
             batch.chunk_errors.append(self._plan_error)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
@@ -63,15 +64,13 @@ def migrate(ledger: Path, migrations: Sequence[Migration] = MIGRATIONS, newest: 
 
 
 def _upgrade(ledger: Path, version: int, migrations: Sequence[Migration]) -> None:
-    connection = connect_writer(ledger)
-    try:
-        # a plain file first: what is copied must not have its last transactions in a log beside it
+    with closing(connect_writer(ledger)) as connection:
+        # what is copied must not have its last transactions in a log beside it
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copyfile(ledger, ledger.with_name(f"{ledger.name}.v{version}"))
-        with transaction(connection):
-            for target, change in migrations:
-                if target > version:
-                    change(connection)
-                    connection.execute(f"PRAGMA user_version = {target}")
-    finally:
-        connection.close()
+    # between two connections: closing any descriptor of the file frees the locks that a connection holds
+    shutil.copyfile(ledger, ledger.with_name(f"{ledger.name}.v{version}"))
+    with closing(connect_writer(ledger)) as connection, transaction(connection):
+        for target, change in migrations:
+            if target > version:
+                change(connection)
+                connection.execute(f"PRAGMA user_version = {target}")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from batchmill.errors import LedgerError
 from batchmill.ledger.counting import add_counts
+from batchmill.ledger.database import storable
 from batchmill.ledger.objects import PREFIX
 from batchmill.ledger.queries import SQL, write_rows
 from batchmill.model.jobs import PlannedJob
@@ -115,12 +116,12 @@ class Planner:
             state, kind, finished = JobState.FAILED.value, FailureKind.INVALID.value, now
         return (
             job.number,
-            _text(job.name),
+            storable(job.name),
             self._binding((job.task, str(job.mode), job.version)),
             params,
             job.key,
             inputs,
-            job.group,
+            storable(job.group) if job.group else job.group,
             job.lane,
             job.priority,
             job.timeout,
@@ -128,7 +129,7 @@ class Planner:
             encode_retry(job.retry),
             state,
             kind,
-            job.invalid,
+            storable(job.invalid or "") or None,
             job.invalid is not None,
             finished,
             tick,
@@ -141,11 +142,8 @@ class Planner:
 
     def _count(self, jobs: Sequence[PlannedJob]) -> None:
         states = Counter(
-            (job.group or "", str(JobState.PENDING if job.invalid is None else JobState.FAILED)) for job in jobs
+            (storable(job.group or ""), str(JobState.PENDING if job.invalid is None else JobState.FAILED))
+            for job in jobs
         )
         self._connection.executemany(SQL["count_group"], [(group,) for group, _ in states])
         add_counts(self._connection, states)
-
-
-def _text(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
