@@ -98,7 +98,7 @@ options: {known_initial_conditions: {x9: 0, x1: k1}}
         (("[x]", "[]"), (2, 9), "`states`: list should have at least 1 item"),
         (("name: decay", "nmae: decay"), (1, 1), "unknown key `nmae`"),
         (("{y: x}", "{y: true}"), (5, 14), "`outputs`: input should be a valid string"),
-        (("{y: x}", "{y: x}\noptions: {nonzero_input_derivatives: -1}"), (6, 38), "`options`"),
+        (("{y: x}", "{y: x}\noptions: {nonzero_input_derivatives: -1}"), (6, 38), "`options`: give a whole number"),
     ],
 )
 def test_each_mistake_has_its_place(write, change, place, reason):

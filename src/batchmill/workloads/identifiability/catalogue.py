@@ -60,7 +60,7 @@ def find_model(reference: str) -> Model:
         status = Path(path).stat()
     except OSError as error:
         raise ManifestError(f"cannot read `{path}`: {(error.strerror or str(error)).lower()}") from None
-    return _read_model(path, wanted, status.st_mtime_ns, status.st_size)
+    return _read_model(path, wanted, (status.st_ino, status.st_mtime_ns, status.st_size))
 
 
 def list_models(path: str) -> list[str]:
@@ -77,8 +77,8 @@ def list_models(path: str) -> list[str]:
 
 # a worker analyses many models of one file, and one model under many options
 @lru_cache(maxsize=256)
-def _read_model(path: str, wanted: str, _modified: int, _size: int) -> Model:
-    document = _read_document(path, _modified, _size)
+def _read_model(path: str, wanted: str, identity: tuple[int, int, int]) -> Model:
+    document = _read_document(path, identity)
     stem = Path(path).stem
     if not _holds_several(document):
         model = load_model(document, (), stem)
@@ -94,7 +94,7 @@ def _read_model(path: str, wanted: str, _modified: int, _size: int) -> Model:
 
 
 @lru_cache(maxsize=4)
-def _read_document(path: str, _modified: int, _size: int) -> Document:
+def _read_document(path: str, _identity: tuple[int, int, int]) -> Document:
     return read_yaml(path)
 
 

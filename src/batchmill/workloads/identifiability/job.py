@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -19,7 +19,12 @@ from batchmill.workloads.identifiability.catalogue import (
     list_models,
 )
 from batchmill.workloads.identifiability.expressions import ExpressionError
-from batchmill.workloads.identifiability.loading import KnownInitialConditions, known_values
+from batchmill.workloads.identifiability.loading import (
+    InputDerivatives,
+    KnownInitialConditions,
+    input_derivatives,
+    known_values,
+)
 from batchmill.workloads.identifiability.model import Model, Unsupported
 
 if TYPE_CHECKING:
@@ -42,10 +47,10 @@ class IdentifiabilityParams(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = Field(description="a bundled model's name, a model file, or `file.yaml#id`")
-    nonzero_input_derivatives: Annotated[int, Field(ge=0, le=1000)] | Literal["generic"] | None = Field(
+    nonzero_input_derivatives: InputDerivatives = Field(
         None, description="0: constant inputs, 1: ramps, `generic`: any function of time"
     )
-    known_initial_conditions: KnownInitialConditions | None = Field(
+    known_initial_conditions: KnownInitialConditions = Field(
         None, description="state -> exact value, or a list of states whose value is known but generic"
     )
     check: bool = Field(False, description="fail when the verdict differs from the model's `expected` block")
@@ -68,7 +73,7 @@ class IdentifiabilityResult(BaseModel):
     observable_states: list[str]
     unobservable_states: list[str]
     derivative_order: int = Field(description="the highest derivative of the outputs that added to the rank")
-    engine_s: float = Field(description="seconds that the analysis took", json_schema_extra={"volatile": True})
+    engine_s: float = Field(description="seconds that the analysis took")
 
 
 def metrics(result: IdentifiabilityResult) -> Mapping[str, Any]:
@@ -145,9 +150,8 @@ def identifiability(params: IdentifiabilityParams, ctx: Context) -> Identifiabil
 def _with_options(model: Model, params: IdentifiabilityParams) -> Model:
     """The model under the job's options. Raises ManifestError for values that do not fit it."""
     options = model.options
-    derivatives = params.nonzero_input_derivatives
-    if derivatives is not None:
-        options = replace(options, nonzero_input_derivatives=None if derivatives == "generic" else derivatives)
+    if params.nonzero_input_derivatives is not None:
+        options = replace(options, nonzero_input_derivatives=input_derivatives(params.nonzero_input_derivatives))
     given = params.known_initial_conditions
     if given is not None:
         unknown = [state for state in given if state not in model.states]

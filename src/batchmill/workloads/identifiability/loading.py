@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from batchmill import ManifestError, Problem
 from batchmill.workloads.identifiability.expressions import Expression, ExpressionError, Number
@@ -17,6 +17,7 @@ from batchmill.workloads.identifiability.model import Known, Model, Options
 from batchmill.workloads.identifiability.parser import Parsed, parse
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+MAX_INPUT_DERIVATIVES = 1000
 _TOLD = 5  # problems in the message itself; `problems` holds them all
 Path = tuple[str | int, ...]
 
@@ -36,8 +37,25 @@ def _formula(value: Any) -> Any:
     return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Formula = Annotated[str, BeforeValidator(_formula)]
-KnownInitialConditions = dict[str, Formula] | list[str]
+def _derivatives(value: Any) -> Any:
+    counts = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INPUT_DERIVATIVES
+    if value is None or value == "generic" or counts:
+        return value
+    raise ValueError(f"give a whole number from 0 to {MAX_INPUT_DERIVATIVES:,}, or `generic`")
+
+
+def _conditions(value: Any) -> Any:
+    values = value.values() if isinstance(value, dict) else ()
+    numbers = all(isinstance(v, int | float | str) and not isinstance(v, bool) for v in values)
+    names = isinstance(value, dict) or (isinstance(value, list) and all(isinstance(v, str) for v in value))
+    if value is None or (names and numbers):
+        return value
+    raise ValueError("give a mapping of states to numbers, or a list of states")
+
+
+Formula = Annotated[str, BeforeValidator(_formula), WithJsonSchema({"type": ["string", "number"]})]
+InputDerivatives = Annotated[int | Literal["generic"] | None, BeforeValidator(_derivatives)]
+KnownInitialConditions = Annotated[dict[str, Formula] | list[str] | None, BeforeValidator(_conditions)]
 
 
 class _Section(BaseModel):
@@ -47,8 +65,8 @@ class _Section(BaseModel):
 class OptionsSection(_Section):
     """What a model file assumes unless a job says otherwise."""
 
-    nonzero_input_derivatives: int | None = Field(None, ge=0, le=1000)
-    known_initial_conditions: KnownInitialConditions | None = None
+    nonzero_input_derivatives: InputDerivatives = None
+    known_initial_conditions: KnownInitialConditions = None
 
 
 class ExpectedSection(_Section):
@@ -87,6 +105,11 @@ class ModelSection(_Section):
 def load_model(document: Document, path: Path, default_name: str) -> Model:
     """The model at `path` of a document. Raises ManifestError with every Problem in it."""
     return _Loader(document, path).load(default_name)
+
+
+def input_derivatives(given: int | str | None) -> int | None:
+    """What `nonzero_input_derivatives` says, with None for generic inputs."""
+    return given if isinstance(given, int) else None
 
 
 def known_values(given: Mapping[str, str] | Iterable[str] | None) -> Known | None:
@@ -149,8 +172,8 @@ class _Loader:
         elif kind == "missing":
             self._refuse(path, "missing-key", f"{name} is missing", hint="every model has states, odes and outputs")
         else:
-            field = f"`{path[0]}`" if path else "the model"
-            self._refuse(path, "wrong-value", f"{field}: {message[:1].lower()}{message[1:]}")
+            field, why = (f"`{path[0]}`" if path else "the model"), message.removeprefix("Value error, ")
+            self._refuse(path, "wrong-value", f"{field}: {why[:1].lower()}{why[1:]}")
 
     def _model(self, section: ModelSection, default_name: str) -> Model:
         declared = self._declarations(section)
@@ -259,7 +282,7 @@ class _Loader:
             known: Known | None = Known({s: self._number((*path, s), text) for s, text in given.items()}, False)
         else:
             known = known_values(given)
-        return Options(section.options.nonzero_input_derivatives, known)
+        return Options(input_derivatives(section.options.nonzero_input_derivatives), known)
 
 
 def _near(name: str, names: Iterable[str]) -> str:
