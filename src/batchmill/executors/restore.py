@@ -70,8 +70,8 @@ class Restorer:
             # the job closed its streams, or filled the disk: that is no reason to lose its result
             return
 
-    def restore(self) -> None:
-        """Undo what a job changed."""
+    def restore(self) -> bool:
+        """Undo what a job changed; False when something stays changed, and the next job needs another process."""
         os.fchdir(self._folder)
         os.umask(self._umask)
         os.dup2(self._log, 1)
@@ -83,9 +83,9 @@ class Restorer:
             self._restore_environment()
         if [_getsignal(s) for s in _WATCHED] != self._handlers:
             self._restore_handlers()
+        signal.alarm(0)  # set by any job, it would end another one; costs less than asking whether one is
         # asking for eight limits costs 5 us, so it is done only where a task's code imported the module
-        if "resource" in sys.modules:
-            self._restore_limits()
+        return "resource" not in sys.modules or self._restore_limits()
 
     def _reopen_streams(self) -> None:
         self._streams = self._stdout, self._stderr = open_streams()
@@ -96,16 +96,20 @@ class Restorer:
         os.environb.update(self._environment)
 
     def _restore_handlers(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in zip(_WATCHED, self._handlers, strict=True):
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
-    def _restore_limits(self) -> None:
-        for limit, before in zip(_LIMITED, self._limits, strict=True):
-            if resource.getrlimit(limit) != before:
-                # a hard limit that was lowered cannot be raised again without privileges
-                with contextlib.suppress(ValueError, OSError):
-                    resource.setrlimit(limit, before)
+    def _restore_limits(self) -> bool:
+        """False for a hard limit that was lowered: it cannot be raised again without privileges."""
+        changed = [
+            (one, old) for one, old in zip(_LIMITED, self._limits, strict=True) if resource.getrlimit(one) != old
+        ]
+        try:
+            for limit, before in changed:
+                resource.setrlimit(limit, before)
+        except (ValueError, OSError):
+            return False
+        return True
 
 
 def open_streams() -> tuple[io.TextIOWrapper, io.TextIOWrapper]:

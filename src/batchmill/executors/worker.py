@@ -98,17 +98,18 @@ class Worker:
         self._log_end = os.lseek(self._log, 0, os.SEEK_END)
 
     def serve(self) -> None:
-        """Run jobs until the driver closes the line or says to leave."""
-        while True:
+        """Run jobs until the driver closes the line or says to leave, or until a job left this process unfit."""
+        fit = True
+        while fit:
             message = pickle.loads(receive_bytes(self._jobs)[0])
             if type(message) is tuple:
-                self._run(Work._make(message))
+                fit = self._run(Work._make(message))
             elif isinstance(message, PreparedPaths):
                 self._environment.prepared = message.paths
             else:
                 return
 
-    def _run(self, work: Work) -> None:
+    def _run(self, work: Work) -> bool:
         row = self._row
         row[Cell.LOG], row[Cell.CPU], row[Cell.JOB] = self._log_end, self._meter.cpu, work.job
         runner = self._environment.runners.get(work.task)
@@ -117,7 +118,7 @@ class Worker:
         else:
             self._run_here(work)
         row[Cell.JOB] = 0
-        self._restorer.restore()
+        return self._restorer.restore()
 
     def _run_here(self, work: Work) -> None:
         outcome = Attempt(work, self._environment, self._port, self._meter).run()
