@@ -29,7 +29,7 @@ class Judge:
         self.committed: dict[int, JobState] = {}  # job -> how it ended, durably
         self.questions: dict[int, ev.StepDone | ev.CallAsked] = {}
         self.saved: set[tuple[str, str]] = set()
-        self.acked_steps: set[tuple[str | None, str]] = set()
+        self.acked_steps: set[tuple[int, str]] = set()
         self.reserved: Counter[int] = Counter()  # job -> committed reservations
         self.granted: Counter[int] = Counter()
         self.sent = 0
@@ -123,6 +123,8 @@ class Judge:
             return
         same = [job for _, job in self.running if self.keys.get(job) == key]
         assert len(same) == 1, f"jobs {same} have one key"
+        done = [job for job, end in self.committed.items() if self.keys.get(job) == key and end is JobState.SUCCEEDED]
+        assert not done, f"job {item.job} has the key of {done}"
 
     def shared(self, job: int) -> bool:
         return self.rows[job].task not in self.simulation.ledger.unshared
@@ -145,10 +147,8 @@ class Judge:
     # --- what waits for commits
 
     def on_stepdone(self, at: float, item: ev.StepDone) -> None:
-        step = (self.keys.get(item.job), item.step.name)
-        # a job whose inputs are digested late does not know the steps of an equal job
-        if item.job < 0 or self.rows[item.job].key is not None:
-            assert step not in self.acked_steps, f"step {step} ran again"
+        step = (item.job, item.step.name)
+        assert step not in self.acked_steps, f"step {step} ran again"
         self.questions[item.ticket] = item
 
     def on_callasked(self, at: float, item: ev.CallAsked) -> None:
@@ -159,8 +159,7 @@ class Judge:
         if isinstance(question, ev.StepDone) and not item.refused:
             step = (self.keys.get(item.job), question.step.name)
             assert step in self.saved, "a step is acknowledged before its commit"
-            if self.shared(item.job) and self.rows[item.job].key is not None:
-                self.acked_steps.add(step)
+            self.acked_steps.add((item.job, question.step.name))
         elif isinstance(question, ev.CallAsked) and not item.refused:
             self.granted[item.job] += 1
             assert self.granted[item.job] <= self.reserved[item.job], "a grant before its commit"

@@ -88,9 +88,10 @@ def test_a_result_is_known_to_rows_that_were_read_too_early() -> None:
     assert made.peek(Mode.PROCESS) is None
     assert made.ended(one, 5, succeeded=True) == [two]
     made.committed(5, 1.0)
-    assert made.result_of(three) == 1  # a reading is still under way
-    answer(made, "main", [])
     answer(made, "due", [])
+    assert answer(made, "main", [three]) == [3]
+    assert made.result_of(three) == 1
+    made.committed(6, 2.0)
     assert made.result_of(three) is None
 
 

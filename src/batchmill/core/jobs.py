@@ -107,7 +107,8 @@ class JobBook:
         return Load(stream.name, stream.after, min(CHUNK, stream.share - stream.held))
 
     def loaded(self, event: Loaded) -> list[Row]:
-        """Take in what was read; returns the rows that are new."""
+        """Take in what was read; returns the rows that are new. What else they need is still known until the next."""
+        self._forget()
         stream = self.due if event.stream == DUE else self.streams[event.stream]
         question, stream.loading = stream.loading, 0
         self.silent.discard(stream.name)
@@ -119,9 +120,7 @@ class JobBook:
         if event.stream == DUE:
             more = event.next_due if event.exhausted else event.at
             self.next_due = min(self.next_due, INFINITY if more is None else more)
-        new = [row for row in event.rows if not self._knows_better(row.job, question)]
-        self._forget()
-        return new
+        return [row for row in event.rows if not self._knows_better(row.job, question)]
 
     def _knows_better(self, job: int, question: int) -> bool:
         """Whether a row that was read for a question is no news, or out of date."""
