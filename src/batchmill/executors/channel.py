@@ -20,6 +20,10 @@ from batchmill.errors import InternalError
 LIMIT = 64 * 1024  # bytes of one message: three of the largest fit the default socket buffer
 _IN_MEMFD = b"M"  # no pickle of protocol 5 begins like this
 _ROOM_FOR_FDS = socket.CMSG_SPACE(8 * array.array("i").itemsize)
+# plain numbers: combining the enumeration's members costs as much as the system call
+DONT_WAIT = int(socket.MSG_DONTWAIT)
+_CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
+_CUT_OFF = int(socket.MSG_TRUNC) | int(socket.MSG_CTRUNC)
 _GONE = (ConnectionResetError, BrokenPipeError)
 
 
@@ -81,7 +85,7 @@ def read_memfd(memfd: int) -> bytes:
 
 def receive_bytes(sock: socket.socket, flags: int = 0) -> tuple[bytes, list[int]]:
     """One encoded message and the descriptors that came with it. Raises Gone at the end, BlockingIOError if none."""
-    flags |= socket.MSG_CMSG_CLOEXEC
+    flags |= _CLOSE_ON_EXEC
     try:
         data, ancillary, got, _ = sock.recvmsg(LIMIT + 1, _ROOM_FOR_FDS, flags)
     except ConnectionResetError:
@@ -89,7 +93,7 @@ def receive_bytes(sock: socket.socket, flags: int = 0) -> tuple[bytes, list[int]
         data, ancillary, got, _ = sock.recvmsg(LIMIT + 1, _ROOM_FOR_FDS, flags)
     if not data:
         raise Gone
-    if got & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+    if got & _CUT_OFF:
         raise InternalError("a message between processes was cut off")
     if not ancillary:
         return data, []
@@ -126,7 +130,7 @@ class Outbox:
             self._waiting.append((data, _copies(fds)))
             return False
         try:
-            send_bytes(self.sock, data, fds, socket.MSG_DONTWAIT)
+            send_bytes(self.sock, data, fds, DONT_WAIT)
         except BlockingIOError:
             self._waiting.append((data, _copies(fds)))
             return False
@@ -137,7 +141,7 @@ class Outbox:
         while self._waiting:
             data, fds = self._waiting[0]
             try:
-                send_bytes(self.sock, data, fds, socket.MSG_DONTWAIT)
+                send_bytes(self.sock, data, fds, DONT_WAIT)
             except BlockingIOError:
                 return False
             self._waiting.popleft()
@@ -162,7 +166,7 @@ def unread(sock: socket.socket) -> Iterator[bytes]:
     """Take messages out of a socket without waiting, until none is left."""
     with contextlib.suppress(BlockingIOError, Gone):
         while True:
-            data, fds = receive_bytes(sock, socket.MSG_DONTWAIT)
+            data, fds = receive_bytes(sock, DONT_WAIT)
             _close_all(fds)
             yield data
 

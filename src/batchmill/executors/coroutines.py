@@ -8,7 +8,6 @@ import io
 import itertools
 import os
 import pickle
-import socket
 import sys
 import time
 from collections.abc import Coroutine, Generator
@@ -19,7 +18,7 @@ from weakref import WeakSet
 from batchmill.errors import UsageError
 from batchmill.executors import logs
 from batchmill.executors.attempt import Attempt, Environment
-from batchmill.executors.channel import Gone, Outbox, encode, receive_bytes
+from batchmill.executors.channel import DONT_WAIT, Gone, Outbox, encode, receive_bytes
 from batchmill.executors.messages import Cancel, Cell, PreparedPaths, Work, pack_end
 from batchmill.executors.ports import Question
 from batchmill.executors.worker import Place
@@ -227,7 +226,7 @@ class AsyncWorker:
             os._exit(0)  # the zygote is about to kill us: no job may hold this up
 
     def _read_jobs(self) -> None:
-        message = pickle.loads(receive_bytes(self._place.jobs, socket.MSG_DONTWAIT)[0])
+        message = pickle.loads(receive_bytes(self._place.jobs, DONT_WAIT)[0])
         if type(message) is tuple:
             self._begin(Work._make(message))
         elif isinstance(message, PreparedPaths):
@@ -237,7 +236,7 @@ class AsyncWorker:
             self._leave_if_done()
 
     def _read_talk(self) -> None:
-        message = pickle.loads(receive_bytes(self._place.talk, socket.MSG_DONTWAIT)[0])
+        message = pickle.loads(receive_bytes(self._place.talk, DONT_WAIT)[0])
         if isinstance(message, Ack):
             self._port.answer(message)
         elif isinstance(message, Cancel):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchmill.executors.base import SlotSpec
-from batchmill.executors.channel import Gone, Outbox, pair, receive_bytes, unread
+from batchmill.executors.channel import DONT_WAIT, Gone, Outbox, pair, receive_bytes, unread
 
 
 class Line:
@@ -70,7 +70,7 @@ def hear(sock: socket.socket, listen: Callable[[Any], None], most: int = 1 << 30
     """Hand on at most so many readable messages. Raises Gone after the last message of a closed socket."""
     for _ in range(most):
         try:
-            data, _ = receive_bytes(sock, socket.MSG_DONTWAIT)
+            data, _ = receive_bytes(sock, DONT_WAIT)
         except BlockingIOError:
             return
         listen(pickle.loads(data))

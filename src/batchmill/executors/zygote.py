@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.executors import linux, logs, worker
-from batchmill.executors.channel import Gone, Outbox, encode, memfd_of, receive_bytes
+from batchmill.executors.channel import DONT_WAIT, Gone, Outbox, encode, memfd_of, receive_bytes
 from batchmill.executors.messages import CELLS, Board, Cell, Fork, Kill, Reaped, Sampled, Setting, Unusable, Up
 from batchmill.executors.runner import Runner
 from batchmill.model.outcomes import LogSlice
@@ -141,7 +141,7 @@ class Zygote:
     def _obey(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
-                data, fds = receive_bytes(self._control, socket.MSG_DONTWAIT)
+                data, fds = receive_bytes(self._control, DONT_WAIT)
                 order = pickle.loads(data)
                 if isinstance(order, Fork):
                     self._make_worker(order, fds)

@@ -32,6 +32,7 @@ SUCCEEDED = (
     " AND jobs.key = wanted.value WHERE state = 'succeeded' GROUP BY jobs.key"
 )
 _READY = "state = 'pending' AND due IS NULL"
+_MODES = {mode.value: mode for mode in Mode}
 _Condition = tuple[str, tuple[Any, ...]]
 
 
@@ -174,12 +175,24 @@ class LedgerReader:
         return self._completed(found), cut
 
     def _row(self, columns: Sequence[Any]) -> Row:
-        row = Row(*columns)
-        return row._replace(
-            mode=Mode(row.mode),
-            params=self._objects.text(row.params),
-            inputs=_inputs(columns[7]),
-            retry=decode_retry(columns[13]),
+        number, name, task, mode, version, params, key, inputs, *rest = columns
+        group, lane, priority, timeout, memory, retry, *counters = rest
+        return Row(
+            number,
+            name,
+            task,
+            _MODES[mode],
+            version,
+            self._objects.text(params),
+            key,
+            _inputs(inputs),
+            group,
+            lane,
+            priority,
+            timeout,
+            memory,
+            decode_retry(retry),
+            *counters,
         )
 
     def _completed(self, rows: list[Row]) -> list[Row]:
