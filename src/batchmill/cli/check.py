@@ -16,7 +16,7 @@ EXAMPLE = "  batchmill check sweep.yaml\n  batchmill check sweep.yaml --set limi
 def check_command(
     file: ManifestFile, overrides: SetOption = None, output: OutputOption = Output.HUMAN, home: HomeOption = None
 ) -> None:
-    """Validate a manifest and show its effective settings, defaults included."""
+    """Validate a manifest and show its settings, defaults included."""
     from batchmill.api.batch import from_file
     from batchmill.manifest.explain import explain
     from batchmill.report.page import Page

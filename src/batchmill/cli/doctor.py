@@ -18,7 +18,10 @@ _EXTRAS = {"identifiability": ("numpy", "flint"), "tables": ("openpyxl",), "fram
 
 
 def doctor_command(output: OutputOption = Output.HUMAN, home: HomeOption = None) -> int:
-    """Say what this machine offers; exit code 5 when runs cannot be kept in the home."""
+    """Say what this machine offers, and what stands in the way.
+
+    The exit code is 5 when no run can be kept in the home.
+    """
     from batchmill.api.runs import home_path
 
     place = home_path(home)

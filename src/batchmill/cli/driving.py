@@ -19,6 +19,13 @@ def display(output: Output) -> Display:
     return choose(output.value, sys.stderr)
 
 
+def say_inline(output: Output) -> None:
+    """Say what does not hold for jobs that run in this process."""
+    from batchmill.executors.inline import InlineExecutor
+
+    say(output, f"inline: jobs run without {', '.join(InlineExecutor.limits_not_enforced)}")
+
+
 def finish(finished: Finished, output: Output) -> int:
     """Say what a run came to, on stderr for people, as JSON on stdout for programs; returns the exit code."""
     from batchmill.report.query import RunView

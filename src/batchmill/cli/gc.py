@@ -9,7 +9,7 @@ EXAMPLE = "  batchmill gc\n  batchmill gc --home /data/runs"
 
 
 def gc_command(output: OutputOption = Output.HUMAN, home: HomeOption = None) -> None:
-    """Delete the files of deleted runs and what killed runs left behind. Live runs are left alone."""
+    """Delete what deleted and killed runs left behind. Live runs are left alone."""
     from batchmill.api.managing import collect_garbage
     from batchmill.api.runs import home_path
     from batchmill.model.text import size_text

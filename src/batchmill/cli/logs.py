@@ -29,7 +29,9 @@ _CHUNK = 1 << 20
 _Reference = Annotated[str, typer.Argument(metavar="RUN[/JOB]", help="a run, or one of its jobs", show_default=False)]
 _Attempt = Annotated[
     int | None,
-    typer.Option("--attempt", min=1, help="which attempt; default: the last that printed", show_default=False),
+    typer.Option(
+        "--attempt", min=1, metavar="N", help="which attempt; default: the last that printed", show_default=False
+    ),
 ]
 _Follow = Annotated[bool, typer.Option("--follow", "-f", help="go on while the run lives")]
 

@@ -32,7 +32,7 @@ def plan_command(
     output: OutputOption = Output.HUMAN,
     home: HomeOption = None,
 ) -> None:
-    """Show how many jobs there are, the first ones, and which are new, changed or done, and why."""
+    """Show which jobs a run would do, and why. Nothing is written."""
     from batchmill.api.batch import from_file
     from batchmill.api.previewing import preview
     from batchmill.api.runs import home_path

@@ -21,7 +21,10 @@ def retry_command(
     output: OutputOption = Output.HUMAN,
     home: HomeOption = None,
 ) -> int:
-    """Run failed jobs again, with a fresh count of attempts and their history kept, and go on with what is left."""
+    """Run failed jobs again, and go on with what is left.
+
+    Their count of attempts begins anew; their history is kept.
+    """
     from batchmill.api import managing
     from batchmill.api.runs import home_path
     from batchmill.errors import UsageError

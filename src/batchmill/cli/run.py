@@ -25,10 +25,10 @@ _Workers = Annotated[str | None, _limit("--workers", "N", "worker processes; def
 _Timeout = Annotated[str | None, _limit("--timeout", "T", "time of one attempt, such as `300s`")]
 _MaxFailures = Annotated[str | None, _limit("--max-failures", "N|N%", "stop after so many failed jobs")]
 _Deadline = Annotated[str | None, _limit("--deadline", "T", "stop this long after the start, such as `2h`")]
-_Name = Annotated[str | None, _limit("--name", "NAME", "the name of the run")]
+_Name = Annotated[str | None, _limit("--name", "NAME", "the name of its runs")]
 _Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="run only the first N jobs")]
 _Sample = Annotated[int | None, typer.Option("--sample", min=1, metavar="N", help="run only N jobs, spread over all")]
-_Only = Annotated[str | None, _limit("--only", "GLOB", "run only jobs with such names")]
+_Only = Annotated[str | None, _limit("--only", "GLOB", "run only jobs whose name matches, such as `'bolie_*'`")]
 _Group = Annotated[str | None, _limit("--group", "G", "run only jobs of this group")]
 _KeepFailed = Annotated[bool, typer.Option("--keep-failed", help="do not run failed jobs again")]
 _Fresh = Annotated[bool, typer.Option("--fresh", help="do not take results of other runs")]
@@ -57,7 +57,7 @@ def run_command(
     from batchmill.api.batch import from_file
     from batchmill.api.running import Invocation, choice_of, execute
     from batchmill.api.runs import home_path
-    from batchmill.cli.driving import display, finish
+    from batchmill.cli.driving import display, finish, say_inline
 
     given = {
         "limits.workers": workers,
@@ -68,6 +68,8 @@ def run_command(
     }
     changes = [*(overrides or ()), *(f"{path}={_quoted(path, value)}" for path, value in given.items() if value)]
     choice = choice_of(only, group, limit, sample)
+    if inline:
+        say_inline(output)
     invocation = Invocation(home_path(home), choice, keep_failed, fresh, inline)
     return finish(execute(from_file(file, changes), invocation, display(output)), output)
 

@@ -20,7 +20,10 @@ _Reference = Annotated[str, typer.Argument(metavar="RUN[/JOB]", help="a run, or 
 
 
 def show_command(reference: _Reference, output: OutputOption = Output.HUMAN, home: HomeOption = None) -> None:
-    """Show a run (counts, failures by kind, slowest jobs, memory) or a job (parameters, attempts, steps, result)."""
+    """Show a run, or one of its jobs.
+
+    A run: counts, failures by kind, slowest jobs, memory. A job: parameters, attempts, steps, result, output.
+    """
     from batchmill.api.managing import find
     from batchmill.api.runs import home_path
     from batchmill.report.query import RunView

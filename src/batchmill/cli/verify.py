@@ -18,7 +18,7 @@ _Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help="a run; defaul
 
 
 def verify_command(run: _Run = None, output: OutputOption = Output.HUMAN, home: HomeOption = None) -> int:
-    """Check ledgers and artifacts, and say what is wrong; exit code 5 when something is."""
+    """Check ledgers and artifacts, and say what is wrong. The exit code is 5 when something is."""
     from batchmill.api.managing import verify
     from batchmill.api.runs import home_path
 
