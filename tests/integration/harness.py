@@ -155,6 +155,11 @@ class Project:
         rows = self.rows("SELECT name, result FROM jobs WHERE result IS NOT NULL ORDER BY number", run)
         return {name: json.loads(result) for name, result in rows}
 
+    def log(self, run: str = "batch-1") -> str:
+        """The run's own log so far."""
+        path = self.run_folder(run) / "run.log"
+        return path.read_text() if path.exists() else ""
+
     def done(self, file: str = "done.txt") -> list[str]:
         """What jobs told by `work.tell`, in the order told."""
         path = self.folder / file

@@ -5,6 +5,7 @@ It has no clock, disk, thread or chance of its own: the same events give the sam
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from batchmill.core import closing, ending, starting
@@ -57,6 +58,7 @@ class Scheduler:
             ev.OffloadAsked: _offload_asked,
             ev.CommitFailed: _commit_failed,
             ev.Broken: _broken,
+            ev.Remark: _remark,
         }
 
     def step(self, events: Iterable[ev.Event]) -> ev.Act:
@@ -78,6 +80,7 @@ class Scheduler:
     def _begin(self) -> None:
         self.state.started = self.state.now
         self.state.record(ev.RunSet(self.state.now, RunState.RUNNING))
+        self.state.note(f"started: {_workers(self.state.policy.places)}")
 
     def _decide(self) -> None:
         s = self.state
@@ -87,7 +90,7 @@ class Scheduler:
             starting.start_offloads(s)
         if s.ending is None and self.course.phase is closing.Phase.JOBS:
             self._feed()
-            if not (s.ledger_failed or s.book.silent):
+            if not s.book.silent:
                 starting.fill(s)
         before = self.course.phase
         self.course.advance(s)
@@ -142,9 +145,7 @@ class Scheduler:
     def next_wakeup(self) -> float:
         """When the clock alone makes something happen; infinity for never."""
         s = self.state
-        times = [s.deadlines_at, closing.run_deadline(s)]
-        if not s.ledger_failed:
-            times.append(s.desk.next_wakeup(s.now))
+        times = [s.deadlines_at, closing.run_deadline(s), s.desk.next_wakeup(s.now)]
         if s.ending is not None:
             times.append(s.ending.until)
         elif self.course.phase is closing.Phase.JOBS:
@@ -155,6 +156,14 @@ class Scheduler:
 
 def _life(place: Place, policy: Policy) -> int | None:
     return policy.limits.jobs_per_worker if place.mode is Mode.PROCESS else None
+
+
+def _workers(places: Iterable[Place]) -> str:
+    """Such as `2 process slots, 100 async slots`."""
+    slots = Counter[Mode]()
+    for place in places:
+        slots[place.mode] += place.capacity
+    return ", ".join(f"{number} {mode} slot{'s' if number > 1 else ''}" for mode, number in slots.items())
 
 
 def _start_times(s: State) -> Iterator[float]:
@@ -260,7 +269,7 @@ def _call_asked(s: State, event: ev.CallAsked) -> None:
 
 
 def _admit_calls(s: State) -> None:
-    if s.ledger_failed or not s.desk.waiting:
+    if not s.desk.waiting:
         return
     granted, refused = s.desk.admit(s.now)
     for call, asked in granted:
@@ -306,9 +315,14 @@ def _offload_asked(s: State, event: ev.OffloadAsked) -> None:
 
 
 def _commit_failed(s: State, event: ev.CommitFailed) -> None:
-    """The ledger cannot be written: nothing new starts; what is in flight may end, and is kept for a later commit."""
+    """The ledger cannot be written: nothing new starts, and no grant leaves since none is committed; what is in
+    flight may end, and is kept for a later commit."""
     s.ledger_failed = event.message
     s.end(RunState.INTERRUPTED, f"the ledger cannot be written: {event.message}", until=s.now + s.policy.drain_grace)
+
+
+def _remark(s: State, event: ev.Remark) -> None:
+    s.note(event.text)
 
 
 def _broken(s: State, event: ev.Broken) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from batchmill.executors.base import ExecutorSettings
 from batchmill.executors.inline import InlineExecutor
 from batchmill.executors.processes import ProcessExecutor
-from batchmill.model.events import Ack, Event, Recall, Start, Stop
+from batchmill.model.events import Ack, Event, Recall, Remark, Start, Stop
 from batchmill.model.states import Mode
 
 _Command = TypeVar("_Command", Start, Stop, Recall, Ack)
@@ -26,6 +26,7 @@ class Executors:
         self._inline = InlineExecutor(settings._replace(slots=inline)) if inline else None
         self._all = [executor for executor in (self._processes, self._inline) if executor is not None]
         self._of_slot = {s.slot: self._inline if s.mode is Mode.INLINE else self._processes for s in settings.slots}
+        self._remarked = [0] * len(self._all)  # notes that were passed on
         self._epoll = select.epoll()
         for executor in self._all:
             self._epoll.register(executor.fileno(), select.EPOLLIN)
@@ -54,6 +55,10 @@ class Executors:
         events: list[Event] = []
         for executor in self._all:
             events += executor.receive(now, most - len(events))
+        for number, executor in enumerate(self._all):
+            if len(executor.notes) > self._remarked[number]:
+                events += [Remark(now, note) for note in executor.notes[self._remarked[number] :]]
+                self._remarked[number] = len(executor.notes)
         return events
 
     def start(self, starts: Sequence[Start]) -> None:

@@ -32,7 +32,7 @@ class InlineExecutor:
     limits_not_enforced = ("timeout", "memory", "budget", "quotas", "cancel", "crash isolation", "captured output")
 
     def __init__(self, settings: ExecutorSettings) -> None:
-        self.notes: list[str] = []
+        self.notes = [f"inline jobs run without: {', '.join(self.limits_not_enforced)}"]
         self.turn: Callable[[], None] | None = None
         self._settings = settings
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -199,6 +199,13 @@ class Asked(NamedTuple):
     signal: int = 0
 
 
+class Remark(NamedTuple):
+    """An executor did something that a user may wonder about: a line for the run's own log."""
+
+    at: float
+    text: str
+
+
 Event = (
     Tick
     | Planned
@@ -219,6 +226,7 @@ Event = (
     | Committed
     | CommitFailed
     | Asked
+    | Remark
 )
 
 # --- commands ----------------------------------------------------------------------------------------------------
