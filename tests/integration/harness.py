@@ -5,6 +5,8 @@ Nothing here reaches into the engine. Every wait has a deadline, and whatever a 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -18,8 +20,11 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import yaml
+
+import batchmill.cli.app
 
 PATIENCE = 40.0  # seconds for anything at all
 MARK = "BATCHMILL_TEST_MARK"
@@ -100,8 +105,16 @@ class Project:
         return Ended(process.returncode, out, err)
 
     def call(self, *argv: str | Path, environment: Mapping[str, str] | None = None) -> Ended:
-        """A command, to its end."""
-        return self.end(self.start(*argv, environment=environment))
+        """A command, to its end, in this process: what it starts are real processes, and Python starts only once."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, {**self.environment, **(environment or {})}, clear=True),
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = batchmill.cli.app.run([str(word) for word in argv])
+        return Ended(code, out.getvalue(), err.getvalue())
 
     def run(self, file: str = "batch.yaml", *options: str, code: int | None = 0) -> Ended:
         """`batchmill run`, to its end, which must be `code`."""
