@@ -86,6 +86,12 @@ def test_wrong_parameters_are_refused_before_anything_runs(params):
         task.params(**params)
 
 
+def test_repetitions_are_different_jobs_with_the_same_verdict():
+    first, second = (run(model="C2M", repeat=n).model_dump(exclude={"engine_s"}) for n in (0, 1))
+    assert first == second
+    assert task.params(model="C2M", repeat=0) != task.params(model="C2M", repeat=1)
+
+
 def test_files_are_expanded_to_their_models(tmp_path):
     path = tmp_path / "m.yaml"
     path.write_text("models: [{id: a, states: [x], odes: {x: 1}, outputs: {y: x}}, {id: b}]")

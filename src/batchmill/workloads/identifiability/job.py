@@ -55,6 +55,8 @@ class IdentifiabilityParams(BaseModel):
     )
     check: bool = Field(False, description="fail when the verdict differs from the model's `expected` block")
 
+    repeat: int = Field(0, ge=0, description="tells repetitions apart: each looks at other random points")
+
     @field_validator("model")
     @classmethod
     def _exists(cls, value: str) -> str:
@@ -128,7 +130,7 @@ def identifiability(params: IdentifiabilityParams, ctx: Context) -> Identifiabil
         model = _with_options(find_model(params.model), params)
         verdict = analyse(model, ctx.seed)
     except Unsupported as error:
-        raise ManifestError(f"`{params.model}`: {error}", code="model/unsupported") from None
+        raise ManifestError(str(error), code="model/unsupported") from None
     known = verdict.identifiable
     result = IdentifiabilityResult(
         model=model.name,
