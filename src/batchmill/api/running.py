@@ -216,7 +216,7 @@ def _watched(
 ) -> Finish:
     """Drive the run with its display."""
     with RunView(run.folder) as view:
-        groups = {name: _group_facts(states) for name, states in view.groups().items()}
+        groups = {name: _group_facts(states) for name, states in view.groups().items() if name}
     tracker = Tracker(time.monotonic, counts=counts, groups=groups, total=order.total or order.planned)
     holder: list[Session] = []
     watch = Watch(tracker, display, time.monotonic, lambda: holder[0].peek())
