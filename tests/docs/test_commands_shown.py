@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -26,7 +27,16 @@ _VARIES = (
     (re.compile(r"/\S*/\.batchmill/"), "HOME/"),
     (re.compile(r"\s+"), " "),
 )
-Run = Callable[[str], subprocess.CompletedProcess[str]]
+
+
+class Done(NamedTuple):
+    """The exit code as a shell tells it, and all that was written."""
+
+    code: int
+    said: str
+
+
+Run = Callable[[str], Done]
 
 
 def plain(line: str) -> str:
@@ -45,8 +55,8 @@ def run(tmp_path: Path) -> Run:
     path = os.pathsep.join([str(tmp_path / "bin"), str(Path(sys.executable).parent), ours.get("PATH", "")])
     environment = ours | {"PATH": path, "HOME": str(tmp_path), "COLUMNS": "120", "PYTHONPATH": str(tmp_path / "site")}
 
-    def run(script: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def run(script: str) -> Done:
+        done = subprocess.run(
             ["bash", "-c", script],
             cwd=tmp_path / "page",
             env=environment,
@@ -57,6 +67,7 @@ def run(tmp_path: Path) -> Run:
             timeout=TIMEOUT,
             check=False,
         )
+        return Done(done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout)
 
     return run
 
@@ -76,7 +87,7 @@ def test_what_a_page_shows_is_what_happens(page: Path, run: Run, tmp_path: Path)
         elif block.language in ("sh", "python"):
             script = _script(block, tmp_path / "page")
             done = run(script)
-            assert done.returncode == block.exits, f"{place}: exit {done.returncode}\n{done.stdout}"
+            assert done.code == block.exits, f"{place}: exit {done.code}\n{done.said}"
         elif block.language == "yaml":
             from_values({**BASE, **parse_yaml(block.text, place).value}, folder=tmp_path, name="piece")
 
@@ -93,9 +104,9 @@ def _play(block: Block, place: str, run: Run) -> None:
     assert shown, f"{place}: a `console` block needs a line with `$ `"
     for command in shown:
         done = run(command.text)
-        said = f"{place}: `{command.text}` exits {done.returncode}:\n{done.stdout}"
-        assert done.returncode == (block.exits if command is shown[-1] else 0), said
-        missing = _first_missing(command.output, done.stdout.splitlines())
+        said = f"{place}: `{command.text}` exits {done.code}:\n{done.said}"
+        assert done.code == (block.exits if command is shown[-1] else 0), said
+        missing = _first_missing(command.output, done.said.splitlines())
         assert missing is None, f"{said}\nthe page shows: {missing}"
 
 
