@@ -18,6 +18,7 @@ INFINITY = float("inf")
 MAIN, DUE = "main", "due"
 GROUP = "group:"
 CHUNK = 500  # rows read at once
+DUE_INTERVAL = 0.1  # seconds between two readings of waiting jobs while there is other work
 GROUP_SHARE = 64  # rows of one capped group in memory
 PREPARING = 64  # jobs whose input files are digested at once
 
@@ -63,6 +64,7 @@ class JobBook:
             self.streams[name] = Stream(name, max(2, min(GROUP_SHARE, share // len(groups))))
         self.due = Stream(DUE, 2 * window)
         self.silent = {DUE, *self.streams}  # not answered yet: the first job may be theirs
+        self._due_again = -INFINITY
         self.next_due = -INFINITY  # an earlier invocation may have left waiting jobs
         self.held: dict[int, Row] = {}  # in the window and not started
         self.ready: dict[Mode, list[Order]] = {mode: [] for mode in Mode}
@@ -91,15 +93,20 @@ class JobBook:
         ]
         if self.due_wakeup <= now:
             self.next_due = INFINITY  # what is still to come is told by the answer, and by commits until then
-            self.due.held = len(self.held)
-            wanted.append(self._load(self.due))
+            self._due_again = now + DUE_INTERVAL if self.held else now
+            wanted.append(self._load_due())
         return wanted
+
+    def _load_due(self) -> Load:
+        """The overdue rows that are known already come again, so there must be room for others behind them."""
+        known = len(self.held) + len(self.busy) + len(self._settling)
+        return self._load(self.due)._replace(limit=CHUNK + known)
 
     @property
     def due_wakeup(self) -> float:
         """When waiting jobs should be read again; infinity while there is no room for them."""
         full = len(self.held) >= self.due.share
-        return INFINITY if self.due.loading or full else self.next_due
+        return INFINITY if self.due.loading or full else max(self.next_due, self._due_again)
 
     def _load(self, stream: Stream) -> Load:
         self._questions += 1
