@@ -77,6 +77,8 @@ class Judge:
         elif isinstance(fact, ev.JobCached):
             self.committed[fact.job] = JobState.SUCCEEDED
             self.ever.add(fact.job)
+        elif isinstance(fact, ev.JobCancelled):
+            self.committed.setdefault(fact.job, JobState.CANCELLED)
         elif isinstance(fact, ev.JobReset) and self.committed.get(fact.job) is not JobState.SUCCEEDED:
             self.committed.pop(fact.job, None)
         elif isinstance(fact, ev.StepSaved):
@@ -87,6 +89,8 @@ class Judge:
     # --- starts
 
     def on_start(self, at: float, item: ev.Start) -> None:
+        if item.hook in ("summarise", "report"):
+            assert set(self.committed) >= set(self.rows), "a summary before the last end is committed"
         if item.hook:
             return
         job, limits = item.row.job, self.policy.limits

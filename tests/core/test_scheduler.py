@@ -1,0 +1,170 @@
+"""Single decisions of the scheduler, event by event: what a simulation meets too rarely to rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from batchmill.core.policy import Place, Policy, Traits
+from batchmill.core.scheduler import Scheduler
+from batchmill.model import events as ev
+from batchmill.model.jobs import Row, SavedStep
+from batchmill.model.limits import Limits
+from batchmill.model.outcomes import Outcome, Usage
+from batchmill.model.states import FailureKind, JobState, Mode
+from batchmill.testing import rows, workers
+
+
+class Hand:
+    """A scheduler whose other side is played by hand; batches are committed at the next step unless held."""
+
+    def __init__(self, jobs: Sequence[Row], policy: Policy, *, hold: bool = False) -> None:
+        self.scheduler = Scheduler(policy, lambda: 0.5)
+        self.now, self.batch, self.hold = 0.0, 0, hold
+        ready = [ev.Ready(0.0, place.slot, 100 + place.slot) for place in policy.places]
+        self.step(ev.Planned(0.0, len(jobs), True), *ready)
+        groups = [ev.Loaded(0.0, f"group:{g}", (), True) for g, _ in policy.limits.group_concurrency]
+        self.act = self.step(ev.Loaded(0.0, "due", (), True), *groups, ev.Loaded(0.0, "main", tuple(jobs), True))
+
+    def step(self, *events: ev.Event, seconds: float = 0.0) -> ev.Act:
+        self.now += seconds
+        commits = [ev.Committed(self.now, self.batch)] if self.batch and not self.hold else []
+        self.act = self.scheduler.step(
+            [*commits, *(event._replace(at=self.now) for event in events), ev.Tick(self.now)]
+        )
+        self.batch = self.act.batch or self.batch
+        return self.act
+
+    def end(self, job: int, slot: int = 0, seconds: float = 0.0001) -> ev.Ended:
+        usage = Usage(self.now, self.now + seconds)
+        return ev.Ended(self.now, slot, job, Outcome(JobState.SUCCEEDED, usage, result=b"{}"))
+
+    def facts(self, kind: type) -> list:  # type: ignore[type-arg]
+        return [fact for fact in self.act.facts if isinstance(fact, kind)]
+
+
+def started(act: ev.Act) -> list[int]:
+    return [start.row.job for start in act.starts]
+
+
+def full_window(policy: Policy, count: int = 60) -> Hand:
+    """A worker that holds jobs 2 and more."""
+    hand = Hand(rows(count), policy)
+    hand.step(hand.end(1))
+    assert len(started(hand.act)) == 32
+    return hand
+
+
+def test_a_worker_that_is_killed_too_late_for_its_culprit_charges_nobody() -> None:
+    hand = full_window(Policy(workers(1), Limits(timeout=1.0)))
+    assert [stop.job for stop in hand.step(seconds=1.5).stops] == [2]
+    hand.step(hand.end(2, seconds=1.6), seconds=0.1)  # it ended while its kill was on the way
+    hand.step(ev.Recalled(0.0, 0, tuple(range(4, 34))), ev.Died(0.0, 0, 9), seconds=0.1)
+    assert hand.facts(ev.AttemptEnded) == []
+    hand.step(ev.Ready(0.0, 0, 200))
+    assert started(hand.act)[0] == 3
+
+
+def test_a_kill_is_not_meant_for_the_worker_after_next() -> None:
+    policy = Policy((Place(0, Mode.PROCESS), Place(1, Mode.ASYNC, 5)))
+    hand = Hand([rows(1)[0]._replace(mode=Mode.ASYNC)], policy)
+    hand.step(ev.OffloadAsked(0.0, 1, 1, 7, b"work"))
+    assert [start.hook for start in hand.act.starts] == ["offload"]
+    hand.step(ev.Died(0.0, 1, 11), ev.Died(0.0, 0, 11))  # the job that asked, then its function
+    assert hand.act.stops == []
+
+
+def test_a_function_of_an_async_job_goes_before_jobs_that_would_be_sent_ahead() -> None:
+    policy = Policy((Place(0, Mode.PROCESS), Place(1, Mode.ASYNC, 5)))
+    jobs = [row._replace(mode=Mode.ASYNC if row.job == 60 else Mode.PROCESS) for row in rows(60)]
+    hand = Hand(jobs, policy)
+    hand.step(hand.end(1))
+    hand.step(ev.OffloadAsked(0.0, 1, 60, 7, b"work"))
+    for job in range(2, 33):
+        assert hand.step(hand.end(job)).starts == []
+    hand.step(hand.end(33))
+    assert next(start.hook for start in hand.act.starts) == "offload"
+
+
+def test_a_hook_s_step_is_acknowledged_although_it_leaves_no_fact() -> None:
+    hand = Hand([], Policy(workers(1), tasks={"t": Traits(hooks=frozenset({"prepare"}))}))
+    (start,) = hand.scheduler.state.slots[0].queue
+    step = ev.StepDone(0.0, 0, start.row.job, 5, SavedStep("a", "", b"1"), 0.1)
+    assert [ack.ticket for ack in (*hand.step(step).acks, *hand.step().acks)] == [5]
+
+
+def call(ticket: int, job: int = 1) -> ev.CallAsked:
+    return ev.CallAsked(0.0, 0, job, ticket, "q", f"key-{ticket}", 1, 100)
+
+
+def test_a_call_whose_grant_never_left_costs_nothing_when_its_job_dies() -> None:
+    hand = Hand(rows(1), Policy(workers(1), Limits(budget=1000)))
+    hand.hold = True
+    hand.step(call(1))
+    hand.hold = False
+    assert [ack.ticket for ack in hand.step(call(2)).acks] == [1]
+    hand.hold = True
+    hand.step(ev.Died(0.0, 0, 11))
+    assert [(closed.state, closed.cost) for closed in hand.facts(ev.CallClosed)] == [("unknown", 100), ("released", 0)]
+    assert hand.scheduler.state.desk.spent == 100
+    hand.hold = False
+    assert hand.step().acks == []
+
+
+def test_an_answer_to_an_earlier_attempt_never_reaches_the_next_one() -> None:
+    hand = Hand(rows(1), Policy(workers(1)), hold=True)
+    hand.step(ev.StepDone(0.0, 0, 1, 1, SavedStep("a", "", b"1"), 0.1))
+    hand.step(ev.Recalled(0.0, 0, (1,)), ev.Died(0.0, 0, 9))
+    hand.hold = False
+    hand.step(ev.Ready(0.0, 0, 200))
+    assert started(hand.act) == [1]
+    assert hand.step().acks == []
+    assert [step.name for step in hand.scheduler.state.slots[0].queue[0].row.steps] == ["a"]
+
+
+def test_jobs_behind_a_late_one_are_taken_back_once_a_worker_is_idle_and_none_follow() -> None:
+    hand = Hand(rows(20), Policy(workers(2)))
+    hand.step(hand.end(1), hand.end(2, 1))
+    first = [start.row.job for start in hand.act.starts if start.slot == 0]
+    second = [start.row.job for start in hand.act.starts if start.slot == 1]
+    assert len(first) + len(second) == 18
+    hand.step(*[hand.end(job, 1) for job in second])
+    assert hand.act.recalls == []
+    assert hand.scheduler.next_wakeup == 0.05
+    assert hand.step(seconds=0.05).recalls == [ev.Recall(0)]
+    assert hand.step(seconds=1.0).recalls == []  # asked already
+    hand.step(ev.Recalled(0.0, 0, tuple(first[1:])))
+    assert {start.slot for start in hand.act.starts} == {1}
+
+
+def test_a_sample_that_was_taken_before_an_attempt_began_does_not_count_against_it() -> None:
+    hand = Hand(rows(3), Policy(workers(1), Limits(memory=100)))
+    hand.step(hand.end(1), seconds=5.0)
+    stale = ev.Sample(4.9, ((0, 500),), 10**9)
+    assert hand.scheduler.step([stale]).stops == []
+    hand.step(ev.Sample(0.0, ((0, 500),), 10**9), seconds=1.0)
+    assert [stop.job for stop in hand.act.stops] == [2]
+    hand.step(ev.Died(0.0, 0, 9))
+    (attempt,) = hand.facts(ev.AttemptEnded)
+    assert attempt.outcome.kind is FailureKind.MEMORY
+
+
+def test_the_memory_of_the_async_worker_is_no_job_s_own() -> None:
+    policy = Policy((Place(0, Mode.ASYNC, 5),), Limits(memory=100))
+    hand = Hand([row._replace(mode=Mode.ASYNC) for row in rows(3)], policy)
+    assert hand.step(ev.Sample(0.0, ((0, 500),), 10**9), seconds=1.0).stops == []
+
+
+def test_a_call_that_is_given_up_leaves_its_place_and_the_timeout_runs_on() -> None:
+    hand = Hand(rows(1), Policy(workers(1), Limits(timeout=5.0, quotas=())))
+    hand.hold = True
+    hand.step(call(1), seconds=1.0)
+    assert hand.step(seconds=6.0).stops == []
+    assert hand.scheduler.next_wakeup == float("inf")
+    hand.step(ev.CallSettled(0.0, 0, 1, 1, 0, 0, False))
+    assert [closed.state for closed in hand.facts(ev.CallClosed)] == ["released"]
+    assert hand.scheduler.next_wakeup == 5.0 + 6.0
+
+
+def test_only_pids_of_workers_and_heads_of_windows_are_written_for_slots() -> None:
+    hand = full_window(Policy(workers(1)))
+    assert [(fact.job, fact.pid) for fact in hand.facts(ev.SlotSet)] == [(2, 100)]
