@@ -36,6 +36,8 @@ class BatchmillError(Exception):
         self.hint = hint
         if code is not None:
             self.code = code
+        if hint:
+            self.add_note(f"hint: {hint}")  # Python shows notes below a traceback
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.message, self.__dict__))
@@ -86,6 +88,9 @@ class ManifestError(BatchmillError):
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.problems = problems
+        for problem in problems:
+            place = f"{problem.source}:{problem.line}:{problem.column}: " if problem.line else ""
+            self.add_note(f"{place}{problem.message}" + (f" (hint: {problem.hint})" if problem.hint else ""))
 
 
 class PlanError(ManifestError):

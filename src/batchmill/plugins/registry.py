@@ -136,7 +136,7 @@ def refuse_inside_import() -> None:
     """Called wherever a batch starts: raises TaskError when a worker is just importing the script that starts it."""
     if _importing:
         raise TaskError(
-            f"`{os.path.basename(_importing[-1])}` starts a batch whenever it is imported, and workers import it",
-            hint='put the code that starts it under `if __name__ == "__main__":`',
+            f"`{os.path.basename(_importing[-1])}` starts a batch whenever it is imported, and workers import it:"
+            ' put the code that starts it under `if __name__ == "__main__":`',
             code="task/no-main-guard",
         )
