@@ -88,7 +88,7 @@ class ManifestError(BatchmillError):
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.problems = problems
-        for problem in problems:
+        for problem in problems if len(problems) > 1 else ():
             place = f"{problem.source}:{problem.line}:{problem.column}: " if problem.line else ""
             self.add_note(f"{place}{problem.message}" + (f" (hint: {problem.hint})" if problem.hint else ""))
 
