@@ -81,7 +81,9 @@ class FileSet:
             if place in seen or (self._walk is not None and self._walk.covers(place)):
                 continue
             seen.add(place)
-            item = _item(path, os.path.splitext(path)[0], self._folder)
+            # a path from the root would drown the name in a table
+            label = os.path.basename(path) if os.path.isabs(path) else path
+            item = _item(path, os.path.splitext(label)[0], self._folder)
             if item is not None and not self._excluded(item.path) and self._wanted(item):
                 yield item
 
