@@ -66,6 +66,27 @@ def test_due_rows_are_read_when_they_are_due_and_not_before() -> None:
     assert [load for load in made.loads(10.0) if load.stream == "due"]
 
 
+def test_a_reader_without_positions_is_asked_for_more_than_what_is_known() -> None:
+    made = book(600)
+    waiting = rows(700)
+    answer(made, "main", [])
+    first = made.loaded(Loaded(1.0, "due", tuple(waiting[:500]), False, None, 1.0))
+    for row in first:
+        made.hold(row)
+    made.take(Mode.PROCESS)
+    (load,) = made.loads(1.0)
+    assert load.limit == 500 + 500
+    assert len(made.loaded(Loaded(1.0, "due", tuple(waiting), True))) == 200
+
+
+def test_a_reading_that_brings_nothing_new_is_not_repeated_at_once() -> None:
+    made = book()
+    (row,) = rows(1)
+    made.hold(row)
+    made.loaded(Loaded(1.0, "due", (row,), False, None, 1.0))
+    assert made.due_wakeup == 1.5
+
+
 def test_a_window_is_refilled_when_half_of_it_is_gone_and_never_overfilled() -> None:
     made = book(10)
     for row in rows(10):

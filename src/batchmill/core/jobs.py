@@ -20,6 +20,7 @@ GROUP = "group:"
 CHUNK = 500  # rows read at once
 DUE_INTERVAL = 0.1  # seconds between two readings of waiting jobs while there is other work
 GROUP_SHARE = 64  # rows of one capped group in memory
+PAUSE = 0.5  # seconds before waiting jobs are read again, after a reading that brought nothing new
 PREPARING = 64  # jobs whose input files are digested at once
 
 Order = tuple[int, int, int]
@@ -124,10 +125,11 @@ class JobBook:
         else:
             stream.after = event.after if event.after is not None else stream.after
             stream.exhausted = event.exhausted
+        new = [row for row in event.rows if not self._knows_better(row.job, question)]
         if event.stream == DUE:
-            more = event.next_due if event.exhausted else event.at
+            more = event.next_due if event.exhausted else event.at + (0.0 if new else PAUSE)
             self.next_due = min(self.next_due, INFINITY if more is None else more)
-        return [row for row in event.rows if not self._knows_better(row.job, question)]
+        return new
 
     def _knows_better(self, job: int, question: int) -> bool:
         """Whether a row that was read for a question is no news, or out of date."""
