@@ -168,3 +168,31 @@ HOSTILE = {
     "unwritable": lambda n: object(),
     "sleep": lambda n: subprocess.run(["sleep", "1000"]),
 }
+
+
+def in_and_out(x: str) -> str:
+    tell(f"in {x}")
+    time.sleep(0.03)
+    tell(f"out {x}")
+    return x
+
+
+def own_pid(x: int) -> dict:
+    return {"pid": os.getpid()}
+
+
+_kept = []
+
+
+def grow(x: int) -> dict:
+    _kept.append(b"x" * 40_000_000)
+    time.sleep(0.02)
+    return {"pid": os.getpid()}
+
+
+def hold(x: int, megabytes: int) -> int:
+    tell(f"in {x}")
+    block = b"x" * (megabytes * 1_000_000)
+    time.sleep(0.4)
+    tell(f"out {x}")
+    return len(block)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from batchmill.errors import LedgerError
 from batchmill.ledger.facts import Batch, Linked
@@ -69,11 +69,14 @@ class RunFiles:
 
 def link_artifact(objects: ObjectStore, out: Path, linked: Linked) -> Path:
     """`out/OWNER/NAME` becomes a name of the artifact's object; returns it. Never leaves `out`, follows no link."""
-    folder = out / safe_file_name(linked.owner)
-    folder.mkdir(parents=True, exist_ok=True)
-    if folder.is_symlink() or not folder.is_dir():
-        raise LedgerError(f"`{folder}` is not a folder")
-    target = folder / safe_file_name(linked.name)
+    *folders, name = (safe_file_name(part) for part in (linked.owner, *PurePosixPath(linked.name).parts))
+    folder = out
+    for part in folders:
+        folder = folder / part
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_symlink() or not folder.is_dir():
+            raise LedgerError(f"`{folder}` is not a folder")
+    target = folder / name
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     beside.unlink(missing_ok=True)
     link_or_copy(objects.path(linked.digest), beside)
