@@ -17,7 +17,7 @@ from batchmill.executors import linux
 from batchmill.model.events import Broken, Died, Ended, Ready, Recall, Recalled, Sample, Stop
 from batchmill.model.states import JobState, Mode
 from batchmill.model.tasks import TaskSource
-from tests.executors.harness import HERE, Rig, alive, processes_with, until
+from tests.executors.harness import HERE, LIMIT, Rig, alive, processes_with, until
 
 Make = Callable[..., Rig]
 TWO = (Mode.PROCESS, Mode.PROCESS)
@@ -211,7 +211,9 @@ def test_under_random_kills_every_job_ends_or_comes_back_or_was_at_the_head(rig:
     r, chance = rig("echo", modes=TWO), random.Random(seed)
     held: dict[int, list[int]] = {1: [], 2: []}
     todo, ended, killed, seen = list(range(1, 1501)), set(), 0, len(r.events)
+    deadline = time.monotonic() + LIMIT
     while todo or any(held.values()):
+        assert time.monotonic() < deadline, r.events[-5:]
         for slot, queue in held.items():
             while todo and len(queue) < 16:
                 job = todo.pop()

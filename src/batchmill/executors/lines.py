@@ -27,6 +27,7 @@ class Line:
         self.jobs, self.talk = Outbox(jobs), Outbox(talk)
         self.pid = 0
         self.ended = False  # the talk socket said end of file
+        self.killed = False  # we asked for its death
 
     def hear(self, listen: Callable[[Any], None], most: int = 1 << 30) -> None:
         """Hear what the worker said; an end of file is remembered."""

@@ -104,7 +104,7 @@ class ProcessExecutor:
                 self._say(slot.line, encode(Cancel(stop.job)))
             else:
                 slot.respawn = stop.respawn
-                self._order(Kill(stop.slot, slot.line.generation, stop.grace))
+                self._kill(slot.line, stop.slot, stop.grace)
 
     def recall(self, recalls: Sequence[Recall]) -> None:
         """See `base.Executor`."""
@@ -255,7 +255,7 @@ class ProcessExecutor:
         if jobs := self._take_back(slot):
             self._events.append(Recalled(self._now, death.slot, jobs))
         self._events.append(self._obituary(slot, death))
-        slot.stillborn += line.pid == 0
+        slot.stillborn += line.pid == 0 and not line.killed
         self._close_line(slot)
         slot.flying.clear()
         slot.cancels.clear()
@@ -284,7 +284,11 @@ class ProcessExecutor:
         for slot in self._async:
             if slot.cancels and slot.line is not None and min(slot.cancels.values()) <= now:
                 slot.cancels.clear()
-                self._order(Kill(slot.spec.slot, slot.line.generation, 0.0))
+                self._kill(slot.line, slot.spec.slot, 0.0)
+
+    def _kill(self, line: Line, slot: int, grace: float) -> None:
+        line.killed = True
+        self._order(Kill(slot, line.generation, grace))
 
     def _take_back(self, slot: Slot) -> tuple[int, ...]:
         """Jobs that the worker has not read, in the order sent; other messages among them are sent again."""
