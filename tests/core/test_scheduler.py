@@ -168,3 +168,19 @@ def test_a_call_that_is_given_up_leaves_its_place_and_the_timeout_runs_on() -> N
 def test_only_pids_of_workers_and_heads_of_windows_are_written_for_slots() -> None:
     hand = full_window(Policy(workers(1)))
     assert [(fact.job, fact.pid) for fact in hand.facts(ev.SlotSet)] == [(2, 100)]
+
+
+def test_a_hook_and_a_function_that_their_worker_never_read_are_sent_again() -> None:
+    hand = Hand([], Policy(workers(1), tasks={"t": Traits(hooks=frozenset({"prepare"}))}))
+    hook = hand.scheduler.state.slots[0].queue[0].row.job
+    hand.step(ev.Recalled(0.0, 0, (hook,)), ev.Died(0.0, 0, 9))
+    assert hand.facts(ev.HookEnded) == []
+    assert [start.hook for start in hand.step(ev.Ready(0.0, 0, 200)).starts] == ["prepare"]
+
+    policy = Policy((Place(0, Mode.PROCESS), Place(1, Mode.ASYNC, 5)))
+    hand = Hand([rows(1)[0]._replace(mode=Mode.ASYNC)], policy)
+    (start,) = hand.step(ev.OffloadAsked(0.0, 1, 1, 7, b"work")).starts
+    hand.step(ev.Recalled(0.0, 0, (start.row.job,)), ev.Died(0.0, 0, 9))
+    assert hand.act.acks == []
+    (again,) = hand.step(ev.Ready(0.0, 0, 200)).starts
+    assert (again.hook, again.payload) == ("offload", b"work")

@@ -37,7 +37,6 @@ class Course:
     def __init__(self, s: State) -> None:
         self.phase = Phase.PLAN
         self._hooks: list[str] | None = None  # tasks whose hook of this phase is still to run
-        self._in_hook = False
         self._end_batch = 0
         done = s.policy.started_hooks
         self._wanted = {
@@ -54,7 +53,7 @@ class Course:
         while self.phase < Phase.CLOSING and self._is_over(s):
             self.phase = Phase(self.phase + 1)
             self._hooks = None
-            self._in_hook = False
+            s.in_hook = False
             if self.phase is Phase.CLOSING:
                 self._close_normally(s)
         if self.phase is Phase.CLOSING and (s.committed >= self._end_batch or s.ledger_failed):
@@ -71,16 +70,16 @@ class Course:
     def _hooks_are_over(self, s: State) -> bool:
         if self._hooks is None:
             self._hooks = list(self._wanted[self.phase]) if s.policy.everything or self.phase is Phase.PREPARE else []
-        if self._in_hook or not self._hooks:
-            return not self._in_hook
-        self._in_hook = start_hook(s, self._hooks[0], HOOK_OF[self.phase])
+        if s.in_hook or not self._hooks:
+            return not s.in_hook
+        s.in_hook = start_hook(s, self._hooks[0], HOOK_OF[self.phase])
         return False
 
     def hook_committed(self, s: State, fact: HookEnded) -> None:
         """A hook ended, durably."""
         if self._hooks and fact.task in self._hooks:
             self._hooks.remove(fact.task)
-        self._in_hook = False
+        s.in_hook = False
         if fact.outcome.state is JobState.SUCCEEDED:
             if fact.hook == "prepare":
                 s.act.prepared.append(fact.task)

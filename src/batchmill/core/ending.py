@@ -138,12 +138,15 @@ def leave(s: State, slot: Slot, running: Running, peak: int) -> None:
 def put_back(s: State, slot: Slot, running: Running) -> None:
     """An attempt that was not begun, or ended through no fault of its own, is as if it had not been."""
     leave(s, slot, running, 0)
-    if running.hook:
-        conclude(s, slot, running, _released(s, running))
-        return
-    s.book.put_back(running.row)
-    if running.stopping is Stopping.CANCEL:
-        cancelled(s, running.row)
+    if running.hook == "offload":
+        if (offload := s.offloaded.pop(running.row.job, None)) is not None:
+            s.offloads.appendleft(offload)
+    elif running.hook:
+        s.in_hook = False  # it starts again
+    else:
+        s.book.put_back(running.row)
+        if running.stopping is Stopping.CANCEL:
+            cancelled(s, running.row)
 
 
 def cancelled(s: State, row: Row) -> None:
@@ -155,10 +158,6 @@ def cancelled(s: State, row: Row) -> None:
     s.book.settle(row.job, s.batch)
     s.record(JobCancelled(s.now, row.job))
     s.publish(row, JobState.CANCELLED, Outcome(JobState.CANCELLED, Usage(s.now, s.now)))
-
-
-def _released(s: State, running: Running) -> Outcome:
-    return Outcome(JobState.CANCELLED, Usage(running.started or running.sent, s.now))
 
 
 def conclude(s: State, slot: Slot, running: Running, outcome: Outcome) -> None:

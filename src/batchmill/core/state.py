@@ -76,6 +76,7 @@ class State:
     suspects: set[int] = field(default_factory=set)  # async jobs that were in flight when their worker died
     offloads: deque[Offload] = field(default_factory=deque)
     offloaded: dict[int, Offload] = field(default_factory=dict)  # pseudo job -> its request
+    in_hook: bool = False  # a hook runs, or its end is not committed yet
     next_pseudo: int = -1
     by_mode: dict[Mode, list[Slot]] = field(init=False)
     exact: bool = field(init=False)  # limits on starts hold exactly only if nothing is sent ahead
