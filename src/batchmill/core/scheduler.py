@@ -221,7 +221,7 @@ def _prepared(s: State, event: ev.Prepared) -> None:
         )
         ending.finish(s, row, outcome)
         return
-    row = row._replace(key=event.key)
+    row = row._replace(key=event.key, steps=event.steps)
     s.record(ev.JobKeyed(s.now, row.job, str(event.key)))
     source = event.source or _late_source(s, row)
     if source is not None:

@@ -185,7 +185,7 @@ class Feeder:
         key = job_key(row.task, row.version, row.params, item.digests)
         keyed = row._replace(key=key, source=reader.succeeded(key))
         (keyed,) = self._with_sources(index, [keyed])
-        return Prepared(time.monotonic(), row.job, key, keyed.source)
+        return Prepared(time.monotonic(), row.job, key, keyed.source, steps=reader.steps(key))
 
 
 def _digested(row: Row, known: Mapping[FileIdentity, str | None]) -> Digested:

@@ -26,7 +26,7 @@ from batchmill.ledger.lease import Lease
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.records import Past
 from batchmill.ledger.requests import clear_requests, take_requests
-from batchmill.model.events import Act, Asked, Broken, Event, Planned
+from batchmill.model.events import Act, Asked, Broken, CommitFailed, Event, Planned
 from batchmill.model.jobs import PlannedJob
 from batchmill.model.manifest import Manifest
 from batchmill.model.states import Mode, RunState
@@ -89,6 +89,7 @@ class Session:
         self.scheduler = Scheduler(self.policy, random.Random(f"{order.paths.id}:{order.manifest.seed}").random)
         self._observer = observer
         self._broken: Broken | None = None
+        self._unwritten = ""
         self._offset = time.time() - time.monotonic()
         self._planner: Planner | None = None
         self._inbox: Inbox | None = None
@@ -99,10 +100,12 @@ class Session:
             self._inbox.post(Asked(time.monotonic(), what, job))
 
     def see(self, events: Sequence[Event], act: Act) -> None:
-        """Pass a turn of the loop on, and remember why nothing can run."""
+        """Pass a turn of the loop on, and remember why nothing can run or be written."""
         for event in events:
             if type(event) is Broken:
                 self._broken = self._broken or event
+            elif type(event) is CommitFailed:
+                self._unwritten = event.message
         self._observer.see(events, act)
 
     def peek(self) -> tuple[Sequence[str], str]:
@@ -168,12 +171,11 @@ class Session:
 
     def _finish(self, signals: list[int]) -> Finish:
         ending = self.scheduler.state.ending
-        lost = self.scheduler.state.ledger_failed
         broken = self._broken.message if self._broken is not None else ""
         if ending is not None:
-            return Finish(ending.state, ending.reason, signals[0] if signals else 0, lost, broken)
+            return Finish(ending.state, ending.reason, signals[0] if signals else 0, self._unwritten, broken)
         state, reason = (RunState.FINISHED, "") if self.policy.everything else (RunState.STOPPED, "selection")
-        return Finish(state, reason, 0, lost)
+        return Finish(state, reason)
 
 
 def _policy(order: Order) -> Policy:

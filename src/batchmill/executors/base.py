@@ -49,7 +49,11 @@ class Executor(Protocol):
         """Send jobs to slots. A slot may hold several: it runs them in the order sent (async: at once)."""
 
     def stop(self, stops: Sequence[Stop]) -> None:
-        """Kill, cancel or retire. `kill`: the whole process tree dies now; Recalled (if any) and Died follow."""
+        """Kill, cancel or retire. `kill`: the whole process tree dies now; Recalled (if any) and Died follow.
+
+        A `kill` or `retire` meant for a worker that died meanwhile does not hit its successor: it is ignored when the
+        present worker has been sent nothing since its Ready.
+        """
 
     def recall(self, recalls: Sequence[Recall]) -> None:
         """Take unread jobs back; answered with Recalled."""

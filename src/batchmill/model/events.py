@@ -51,6 +51,7 @@ class Prepared(NamedTuple):
     key: str | None
     source: Source | None = None
     invalid: str = ""
+    steps: tuple[SavedStep, ...] = ()  # finished ones, kept under this key
 
 
 class Ready(NamedTuple):

@@ -89,6 +89,6 @@ class Row(NamedTuple):
     attempts: int = 0  # charged attempts since the last fresh start, and all attempts ever:
     total_attempts: int = 0
     deaths: int = 0
-    first_started: float | None = None  # wall time of the first attempt of this retry round
+    first_started: float | None = None  # of this retry round: wall time in the ledger, monotonic in the scheduler
     steps: tuple[SavedStep, ...] = ()
     source: Source | None = None  # a result that already exists for this key
