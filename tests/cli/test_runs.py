@@ -238,7 +238,8 @@ def test_a_job_that_waits_can_be_cancelled_and_run_again(call: Call, squares: Pa
     assert call("show", "last/three", "--output", "json").json["job"]["state"] == "succeeded"
 
 
-def test_a_live_run_is_asked(call: Call, squares: Path, tmp_path: Path) -> None:
+def test_a_live_run_is_asked(call: Call, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(managing, "_HEARING_SECONDS", 0.0)  # nobody listens here
     call("run", squares, "--only", "two")
     paths = RunPaths(tmp_path / ".batchmill", "squares-1")
     with acquire(paths):

@@ -45,8 +45,11 @@ def gated(x: int, gate: str = "") -> dict:
     return {"x": x}
 
 
-def drawn(x: int) -> dict:
+def drawn(x: int, kind: str = "") -> dict:
     """Numbers from the generators, which the engine seeds."""
+    time.sleep(0.003)
+    if kind:
+        raise ValueError(f"bad {x}")
     return {"x": x, "random": random.random()}
 
 
@@ -196,3 +199,12 @@ def hold(x: int, megabytes: int) -> int:
     time.sleep(0.4)
     tell(f"out {x}")
     return len(block)
+
+
+def echo(value):
+    return value
+
+
+def read(path: str, times: int) -> dict:
+    with open(path) as stream:
+        return {"text": stream.read() * times}

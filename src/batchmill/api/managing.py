@@ -5,7 +5,8 @@ Nothing here makes a home. A live run is changed by its own driver, which is ask
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +15,13 @@ from batchmill.ledger.home import Home, RunInfo
 from batchmill.ledger.invocation import cancel_job, retry_jobs, set_run_state
 from batchmill.ledger.lease import Owner, acquire, holder
 from batchmill.ledger.paths import RunPaths
-from batchmill.ledger.requests import send_request
+from batchmill.ledger.requests import What, send_request, take_requests
 from batchmill.ledger.verify import Finding
 from batchmill.ledger.verify import verify as verify_run
 from batchmill.model.states import JobState, RunState
 from batchmill.report.query import RunView
+
+_HEARING_SECONDS = 5.0  # a driver looks for requests twice a second
 
 
 def existing_home(home: Path) -> Home:
@@ -71,15 +74,30 @@ def cancel(home: Path, reference: str, job: str | None = None) -> Change:
     """Cancel a run, or one of its jobs. Raises RunNotFound, and UsageError for a job that is unknown or has ended."""
     paths = find(home, reference)
     number = _pending_job(paths, job) if job is not None else _refuse_ended(paths)
+
+    def change() -> int:
+        if number:
+            return int(cancel_job(paths, number))
+        set_run_state(paths, RunState.CANCELLED, "cancelled")
+        return 0
+
+    return _changed(paths, change, "cancel", [number])
+
+
+def _changed(paths: RunPaths, change: Callable[[], int], what: What, numbers: Sequence[int]) -> Change:
+    """Make a change, or have it made by the run's driver; if that leaves without having heard, make it after all."""
     try:
         with acquire(paths):
-            if number:
-                return Change(paths.id, False, int(cancel_job(paths, number)))
-            set_run_state(paths, RunState.CANCELLED, "cancelled")
-            return Change(paths.id, False)
+            return Change(paths.id, False, change())
     except RunHeld:
-        send_request(paths, "cancel", number)
-        return Change(paths.id, True)
+        files = [send_request(paths, what, number) for number in numbers]
+    until = time.monotonic() + _HEARING_SECONDS
+    while any(file.exists() for file in files) and time.monotonic() < until:
+        if holder(paths) is None:
+            take_requests(paths)
+            return _changed(paths, change, what, numbers)
+        time.sleep(0.02)
+    return Change(paths.id, True, len(numbers))
 
 
 def _pending_job(paths: RunPaths, name: str) -> int:
@@ -111,13 +129,7 @@ def retry(home: Path, reference: str, names: Sequence[str] = ()) -> Change:
     numbers = _ended_jobs(paths, names) if names else _failed_jobs(paths)
     if not numbers:
         return Change(paths.id, False)
-    try:
-        with acquire(paths):
-            return Change(paths.id, False, retry_jobs(paths, numbers))
-    except RunHeld:
-        for number in numbers:
-            send_request(paths, "retry", number)
-        return Change(paths.id, True, len(numbers))
+    return _changed(paths, lambda: retry_jobs(paths, numbers), "retry", numbers)
 
 
 def _ended_jobs(paths: RunPaths, names: Sequence[str]) -> list[int]:

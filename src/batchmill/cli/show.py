@@ -34,7 +34,7 @@ def show_command(reference: _Reference, output: OutputOption = Output.HUMAN, hom
         if name is None:
             _show_run(view, paths, output)
         else:
-            _show_job(view, view.job(name), output)
+            _show_job(view, paths, view.job(name), output)
 
 
 def _show_run(view: RunView, paths: RunPaths, output: Output) -> None:
@@ -51,8 +51,12 @@ def _show_run(view: RunView, paths: RunPaths, output: Output) -> None:
     tell(output, record, lambda: run_page(view, facts))
 
 
-def _show_job(view: RunView, job: JobView, output: Output) -> None:
+def _show_job(view: RunView, paths: RunPaths, job: JobView, output: Output) -> None:
+    from batchmill.api.managing import owner_of
     from batchmill.report.details import job_details
     from batchmill.report.screen import job_page
 
-    tell(output, {"run": view.run_folder.name, "job": job_details(view, job)}, lambda: job_page(view, job))
+    slots = view.running() if owner_of(paths) is not None else []
+    running = next((slot for slot in slots if slot.job == job.number), None)
+    record = {"run": view.run_folder.name, "job": job_details(view, job, running)}
+    tell(output, record, lambda: job_page(view, job, running))

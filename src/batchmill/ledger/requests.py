@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import time
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from batchmill.errors import LedgerError
@@ -22,13 +23,16 @@ class Request(NamedTuple):
     job: int = 0
 
 
-def send_request(paths: RunPaths, what: What, job: int = 0) -> None:
-    """Leave a request; the driver finds it at its next look. Raises LedgerError when it cannot be written."""
+def send_request(paths: RunPaths, what: What, job: int = 0) -> Path:
+    """Leave a request; the driver finds it at its next look and takes it away. Returns its file.
+
+    Raises LedgerError when it cannot be written.
+    """
     name = f"{time.time_ns():020}-{os.getpid()}-{next(_counter)}.json"
     try:
         beside = paths.requests / f".{name}"
         beside.write_text(json.dumps({"what": what, "job": job}))
-        beside.rename(paths.requests / name)
+        return beside.rename(paths.requests / name)
     except OSError as error:
         raise LedgerError(f"run `{paths.id}` cannot be asked to {what}: {error.strerror}") from error
 

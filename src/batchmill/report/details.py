@@ -7,7 +7,7 @@ from typing import Any
 
 from batchmill.report.exports import job_record
 from batchmill.report.query import RunView
-from batchmill.report.records import AttemptView, CallView, JobView, iso
+from batchmill.report.records import AttemptView, CallView, JobView, SlotView, iso
 from batchmill.report.summary import Facts, gather, head
 
 
@@ -31,12 +31,13 @@ def run_details(view: RunView, facts: Facts | None = None) -> dict[str, Any]:
     }
 
 
-def job_details(view: RunView, job: JobView) -> dict[str, Any]:
+def job_details(view: RunView, job: JobView, running: SlotView | None = None) -> dict[str, Any]:
     """The job as in the JSON export, and its number, group, task, source, times, attempts, steps, calls, artifacts.
 
-    `attempts` is the list of those that ended; `attempt_count` all ever begun.
+    `attempts` is the list of those that ended; `attempt_count` all ever begun; `running` the slot that holds it now.
     """
     return job_record(job) | {
+        "running": None if running is None else running._asdict() | {"since": iso(running.since)},
         "number": job.number,
         "task": job.task,
         "group": job.group,

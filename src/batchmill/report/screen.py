@@ -12,7 +12,7 @@ from batchmill.model.text import duration_text, money_text, number_text, one_lin
 from batchmill.report.encode import json_text
 from batchmill.report.page import Page
 from batchmill.report.query import RunView
-from batchmill.report.records import AttemptView, FailureGroup, JobView, RunInfo, iso
+from batchmill.report.records import AttemptView, FailureGroup, JobView, RunInfo, SlotView, iso
 from batchmill.report.summary import Facts, gather, success_rate
 
 _GROUPS_SHOWN = 20
@@ -50,11 +50,14 @@ def run_page(view: RunView, facts: Facts | None = None) -> Page:
     return page
 
 
-def job_page(view: RunView, job: JobView) -> Page:
-    """`show RUN/JOB`: its state, parameters, attempts, steps, calls, result, artifacts and captured output."""
+def job_page(view: RunView, job: JobView, running: SlotView | None = None) -> Page:
+    """`show RUN/JOB`: its state, parameters, attempts, steps, calls, result, artifacts and captured output.
+
+    `running` is the slot of a live driver that holds the job.
+    """
     page = Page()
     attempts = view.attempts(job)
-    _job_head(page, view, job)
+    _job_head(page, view, job, running)
     _value(page, "parameters", job.params)
     _attempts(page, attempts)
     _steps(page, view, job)
@@ -178,13 +181,15 @@ def _provenance(page: Page, info: RunInfo) -> None:
 # --- a job -------------------------------------------------------------------------------------------------------
 
 
-def _job_head(page: Page, view: RunView, job: JobView) -> None:
-    page.title(f"{view.run_folder.name}/{job.name} {job.state}{' (quarantined)' if job.quarantined else ''}")
+def _job_head(page: Page, view: RunView, job: JobView, running: SlotView | None) -> None:
+    state = job.state if running is None else "running"
+    page.title(f"{view.run_folder.name}/{job.name} {state}{' (quarantined)' if job.quarantined else ''}")
     source = None
     if job.cached:
         source = f"{job.source_run or view.run_folder.name}, job {job.source_job}"
     page.pairs(
         [
+            ("running", running and f"attempt {running.attempt} since {iso(running.since)}, process {running.pid}"),
             ("number", job.number),
             ("task", job.task),
             ("group", job.group),
