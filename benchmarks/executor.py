@@ -16,7 +16,8 @@ from pathlib import Path
 
 from batchmill.executors.base import ExecutorSettings, SlotSpec
 from batchmill.executors.facade import Executors
-from batchmill.model.events import Ended, Event, Ready, Start
+from batchmill.model.commands import Start
+from batchmill.model.events import Ended, Event, Ready
 from batchmill.model.jobs import Row
 from batchmill.model.states import Mode
 from batchmill.model.tasks import TaskSource

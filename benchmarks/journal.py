@@ -17,7 +17,8 @@ from pathlib import Path
 from batchmill.ledger.home import Home, NewRun
 from batchmill.ledger.journal import Journal
 from batchmill.ledger.lease import acquire
-from batchmill.model.events import AttemptEnded, Committed, Event, Fact, JobEnded, Planned, RunSet, SlotSet
+from batchmill.model.events import Committed, Event, Planned
+from batchmill.model.facts import AttemptEnded, Fact, JobEnded, RunSet, SlotSet
 from batchmill.model.jobs import PlannedJob
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import JobState, Mode, RunState

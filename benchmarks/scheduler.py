@@ -12,6 +12,7 @@ import time
 
 from batchmill.core.policy import Place, Policy
 from batchmill.core.scheduler import Scheduler
+from batchmill.model import commands as do
 from batchmill.model import events as ev
 from batchmill.model.jobs import Row
 from batchmill.model.outcomes import Outcome, Usage
@@ -38,7 +39,7 @@ class Play:
         self.jobs, self.read, self.now, self.steps = jobs, 0, 0.0, 0
         self.inside = 0.0  # CPU seconds in the scheduler
 
-    def step(self, events: list[ev.Event]) -> ev.Act:
+    def step(self, events: list[ev.Event]) -> do.Act:
         began = time.process_time()
         act = self.scheduler.step(events)
         self.scheduler.next_wakeup  # noqa: B018 - the loop asks each time
@@ -54,13 +55,13 @@ class Play:
             self.now += 0.001
             events = self.answers(act)
 
-    def answers(self, act: ev.Act) -> list[ev.Event]:
+    def answers(self, act: do.Act) -> list[ev.Event]:
         events: list[ev.Event] = [ev.Committed(self.now, act.batch)] if act.batch else []
         events += [self.loaded(load) for load in act.loads]
         events += [ev.Ended(self.now, start.slot, start.row.job, outcome(self.now)) for start in act.starts]
         return events
 
-    def loaded(self, load: ev.Load) -> ev.Loaded:
+    def loaded(self, load: do.Load) -> ev.Loaded:
         if load.stream != "main":
             return ev.Loaded(self.now, load.stream, (), True)
         count = min(load.limit, self.jobs - self.read)

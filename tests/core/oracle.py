@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from batchmill.core.policy import Policy
+from batchmill.model import commands as do
 from batchmill.model import events as ev
+from batchmill.model import facts
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
 from batchmill.testing import Began, Crash, Hang, Killed, Left, Opened, Sent, Simulation, Submitted, Written
 
@@ -71,24 +73,24 @@ class Judge:
         self.broken_disk = True
 
     def durable(self, fact: object) -> None:
-        if isinstance(fact, ev.JobEnded):
+        if isinstance(fact, facts.JobEnded):
             self.committed[fact.job] = fact.state
             self.ever.add(fact.job)
-        elif isinstance(fact, ev.JobCached):
+        elif isinstance(fact, facts.JobCached):
             self.committed[fact.job] = JobState.SUCCEEDED
             self.ever.add(fact.job)
-        elif isinstance(fact, ev.JobCancelled):
+        elif isinstance(fact, facts.JobCancelled):
             self.committed.setdefault(fact.job, JobState.CANCELLED)
-        elif isinstance(fact, ev.JobReset) and self.committed.get(fact.job) is not JobState.SUCCEEDED:
+        elif isinstance(fact, facts.JobReset) and self.committed.get(fact.job) is not JobState.SUCCEEDED:
             self.committed.pop(fact.job, None)
-        elif isinstance(fact, ev.StepSaved):
+        elif isinstance(fact, facts.StepSaved):
             self.saved.add((fact.key, fact.step.name))
-        elif isinstance(fact, ev.CallReserved):
+        elif isinstance(fact, facts.CallReserved):
             self.reserved[fact.job] += 1
 
     # --- starts
 
-    def on_start(self, at: float, item: ev.Start) -> None:
+    def on_start(self, at: float, item: do.Start) -> None:
         if item.hook in ("summarise", "report"):
             assert set(self.committed) >= set(self.rows), "a summary before the last end is committed"
         if item.hook:
@@ -158,7 +160,7 @@ class Judge:
     def on_callasked(self, at: float, item: ev.CallAsked) -> None:
         self.questions[item.ticket] = item
 
-    def on_ack(self, at: float, item: ev.Ack) -> None:
+    def on_ack(self, at: float, item: do.Ack) -> None:
         question = self.questions.pop(item.ticket, None)
         if isinstance(question, ev.StepDone) and not item.refused:
             step = (self.keys.get(item.job), question.step.name)
@@ -173,18 +175,18 @@ class Judge:
         budget = self.policy.limits.budget
         assert budget is None or self.sent <= budget, "the budget is exceeded"
 
-    def on_published(self, at: float, item: ev.Published) -> None:
+    def on_published(self, at: float, item: do.Published) -> None:
         job = item.row.job
         if item.retry_in is None and item.state is not JobState.CANCELLED:
             assert job in self.ever, "published before its commit"
 
     # --- attempts
 
-    def on_runset(self, at: float, item: ev.RunSet) -> None:
+    def on_runset(self, at: float, item: facts.RunSet) -> None:
         self.batch.append(item)
         self.over = item.state in TERMINAL
 
-    def on_attemptended(self, at: float, item: ev.AttemptEnded) -> None:
+    def on_attemptended(self, at: float, item: facts.AttemptEnded) -> None:
         self.batch.append(item)
         if not item.charged or item.job < 0:
             return
@@ -205,7 +207,7 @@ class Judge:
         traits = self.policy.tasks.get(row.task)
         return row.timeout or self.policy.limits.timeout or (traits.timeout if traits else None)
 
-    def on_jobdue(self, at: float, item: ev.JobDue) -> None:
+    def on_jobdue(self, at: float, item: facts.JobDue) -> None:
         self.batch.append(item)
         assert item.due >= item.at
 
@@ -231,7 +233,7 @@ def judge(simulation: Simulation) -> Simulation:
     return simulation
 
 
-def attempts_of(simulation: Simulation) -> dict[int, list[ev.AttemptEnded]]:
+def attempts_of(simulation: Simulation) -> dict[int, list[facts.AttemptEnded]]:
     """The recorded attempts by job, in order."""
     found = defaultdict(list)
     for job, record in simulation.ledger.jobs.items():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from batchmill.core.policy import Place, Policy
-from batchmill.model import events as ev
+from batchmill.model import commands as do
 from batchmill.model.jobs import Row
 from batchmill.model.limits import Limits, Retry
 from batchmill.model.states import JobState, Mode
@@ -58,7 +58,7 @@ def seen(simulation: Simulation, kind: type[T]) -> list[tuple[float, T]]:
 
 def starts(simulation: Simulation) -> list[tuple[float, int]]:
     """When which job was started."""
-    return [(at, start.row.job) for at, start in seen(simulation, ev.Start) if not start.hook]
+    return [(at, start.row.job) for at, start in seen(simulation, do.Start) if not start.hook]
 
 
 def states(simulation: Simulation) -> dict[int, JobState]:

@@ -6,7 +6,9 @@ import pytest
 
 from batchmill.core.policy import Place, Policy, Traits
 from batchmill.core.scheduler import Scheduler
+from batchmill.model import commands as do
 from batchmill.model import events as ev
+from batchmill.model import facts
 from batchmill.model.jobs import FileIdentity, Row, Source
 from batchmill.model.limits import Limits, Rate
 from batchmill.model.outcomes import Outcome, Usage
@@ -54,7 +56,7 @@ def test_processes_and_coroutines_share_the_rate_in_order() -> None:
 def test_short_jobs_are_sent_ahead_and_long_ones_are_not() -> None:
     def most_sent(seconds: float) -> int:
         run = play(100, places=1, seconds=seconds)
-        return max(len([s for _, s in seen(run, ev.Start) if _ == at]) for at, _ in seen(run, ev.Start))
+        return max(len([s for _, s in seen(run, do.Start) if _ == at]) for at, _ in seen(run, do.Start))
 
     assert most_sent(0.00001) > 16
     assert most_sent(0.1) == 1
@@ -65,7 +67,7 @@ def test_a_large_plan_is_run_with_few_rows_in_memory() -> None:
     most = 0
     step = Scheduler.step
 
-    def watched(self: Scheduler, events: list[ev.Event]) -> ev.Act:
+    def watched(self: Scheduler, events: list[ev.Event]) -> do.Act:
         nonlocal most
         act = step(self, events)
         book = self.state.book
@@ -148,10 +150,10 @@ def test_prepare_runs_before_the_first_job_and_the_others_after_the_last() -> No
     run = play(10, policy={"tasks": HOOKS}, chunk=3)
     hooks = {began.hook: at for at, began in seen(run, Began) if began.hook}
     jobs = [at for at, began in seen(run, Began) if not began.hook]
-    ends = [at for at, _ in seen(run, ev.JobEnded)]
+    ends = [at for at, _ in seen(run, facts.JobEnded)]
     assert hooks["prepare"] < min(jobs)
     assert max(ends) < hooks["summarise"] < hooks["report"]
-    prepared = next(at for at, end in seen(run, ev.HookEnded) if end.hook == "prepare")
+    prepared = next(at for at, end in seen(run, facts.HookEnded) if end.hook == "prepare")
     assert min(jobs) > prepared
     assert {key for key, _ in run.ledger.hooks.items()} == {(hook, "task") for hook in hooks}
 
@@ -206,7 +208,7 @@ def test_a_finished_run_ends_again_at_once() -> None:
 def test_a_plan_that_breaks_off_stops_the_run() -> None:
     scheduler = Scheduler(Policy(workers(1)), lambda: 0.5)
     act = scheduler.step([ev.Planned(0.0, 5, True, "table.csv: row 6 is too short")])
-    assert ev.RunSet(0.0, RunState.STOPPED, "invalid: table.csv: row 6 is too short") in act.facts
+    assert facts.RunSet(0.0, RunState.STOPPED, "invalid: table.csv: row 6 is too short") in act.facts
 
 
 # --- the clock
@@ -235,7 +237,7 @@ def test_events_that_come_late_do_not_turn_time_back() -> None:
 
 def test_no_event_at_all_is_no_beginning() -> None:
     scheduler = Scheduler(Policy(workers(1)), lambda: 0.5)
-    assert scheduler.step([]) == ev.Act()
+    assert scheduler.step([]) == do.Act()
     assert not scheduler.finished
 
 
@@ -243,4 +245,4 @@ def test_an_end_that_was_given_up_on_is_ignored() -> None:
     scheduler = Scheduler(Policy(workers(1)), lambda: 0.5)
     scheduler.step([ev.Planned(0.0, 1, False), ev.Ready(0.0, 0, 7)])
     late = ev.Ended(1.0, 0, 99, Outcome(JobState.SUCCEEDED, Usage(0.0, 1.0)))
-    assert not [fact for fact in scheduler.step([late]).facts if isinstance(fact, ev.JobEnded)]
+    assert not [fact for fact in scheduler.step([late]).facts if isinstance(fact, facts.JobEnded)]

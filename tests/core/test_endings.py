@@ -8,7 +8,9 @@ import pytest
 
 from batchmill.core.policy import Place, Policy
 from batchmill.core.scheduler import Scheduler
+from batchmill.model import commands as do
 from batchmill.model import events as ev
+from batchmill.model import facts
 from batchmill.model.limits import Backoff, Failures, Limits, Retry
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
 from batchmill.testing import (
@@ -110,7 +112,7 @@ def test_a_retry_waits_for_its_time_and_holds_nobody_up() -> None:
     assert attempts(run, 1) == [("error", True)] * 3
     assert mine[1] - mine[0] >= 11.0
     assert mine[2] - mine[1] >= 21.0
-    assert [retried.retry_in for _, retried in seen(run, ev.Published) if retried.retry_in] == [10.0, 20.0]
+    assert [retried.retry_in for _, retried in seen(run, do.Published) if retried.retry_in] == [10.0, 20.0]
 
 
 def test_due_jobs_survive_a_kill_and_are_found_again() -> None:
@@ -194,7 +196,7 @@ def test_a_function_that_kills_its_process_fails_only_for_the_job_that_asked() -
 def test_functions_of_async_jobs_do_not_wait_for_all_process_jobs() -> None:
     mixed = [row._replace(mode=Mode.ASYNC if row.job == 1 else Mode.PROCESS) for row in rows(3000)]
     run = play(mixed, scripts={1: (Script((Offload(0.001),)),)}, places=TWO_AND_ASYNC, seconds=0.0001)
-    ended = next(at for at, end in seen(run, ev.JobEnded) if end.job == 1)
+    ended = next(at for at, end in seen(run, facts.JobEnded) if end.job == 1)
     assert ended < 0.2
 
 
@@ -210,8 +212,8 @@ def test_a_broken_executor_ends_the_run_and_charges_nobody() -> None:
     act = scheduler.step([ev.Loaded(0.1, "main", tuple(rows(10)), True), ev.Loaded(0.1, "due", (), True)])
     assert [start.row.job for start in act.starts] == [1]
     act = scheduler.step([ev.Broken(0.2, "task `x` does not import")])
-    facts = [fact for fact in act.facts if not isinstance(fact, ev.Noted | ev.SlotSet)]
-    assert facts == [ev.RunSet(0.2, RunState.STOPPED, "task `x` does not import")]
+    told = [fact for fact in act.facts if not isinstance(fact, facts.Noted | facts.SlotSet)]
+    assert told == [facts.RunSet(0.2, RunState.STOPPED, "task `x` does not import")]
     scheduler.step([ev.Committed(0.3, act.batch)])
     assert scheduler.finished
 
@@ -232,7 +234,7 @@ def test_a_job_that_waits_in_a_worker_s_queue_is_cancelled_without_hurting_the_o
     assert states(run)[22] is JobState.CANCELLED
     assert attempts(run, 22) == []
     assert attempts(run, 20) == [("succeeded", True)]
-    assert not seen(run, ev.Stop)
+    assert not seen(run, do.Stop)
 
 
 @pytest.mark.parametrize("at", [0.0, 0.5, 30.0])
@@ -302,7 +304,7 @@ def test_a_step_is_not_acknowledged_while_the_ledger_cannot_be_written() -> None
     full_disk(run, 1.0, 100_000)
     run.play()
     assert seen(run, ev.StepDone)
-    assert not seen(run, ev.Ack)
+    assert not seen(run, do.Ack)
     assert count(run, JobState.PENDING) == 1
     assert run.clock.now - run.started == pytest.approx(1.1 + 30.0, abs=0.2)
 

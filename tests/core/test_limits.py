@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from batchmill.core.policy import Place, Traits
-from batchmill.model import events as ev
+from batchmill.model import commands as do
+from batchmill.model import facts
 from batchmill.model.limits import Failures, Limits, QuotaLimit, Rate, Retry
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
 from batchmill.testing import Began, Call, FaultPlan, Hang, Left, Script, Sent, Step, Work, failure, rows, skipped
@@ -89,8 +90,8 @@ def test_a_job_without_end_times_out_while_its_neighbours_run_on() -> None:
     assert all(not attempt.charged or job == 1 or attempt.number == 1 for job, attempt in attempts(run))
 
 
-def attempts(run: object) -> list[tuple[int, ev.AttemptEnded]]:
-    return [(a.job, a) for _, a in seen(run, ev.AttemptEnded)]  # type: ignore[arg-type]
+def attempts(run: object) -> list[tuple[int, facts.AttemptEnded]]:
+    return [(a.job, a) for _, a in seen(run, facts.AttemptEnded)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -196,13 +197,13 @@ def test_an_inline_job_whose_call_no_money_is_left_for_is_told_so_and_stays_pend
     run = play(jobs, Limits(budget=150), spending(5), places=(Place(0, Mode.INLINE),))
     assert run.state is RunState.STOPPED
     assert states(run)[1] is JobState.PENDING
-    refused = [ack.refused for _, ack in seen(run, ev.Ack) if ack.refused]
+    refused = [ack.refused for _, ack in seen(run, do.Ack) if ack.refused]
     assert refused == ["the run is being stopped"]
 
 
 def test_a_worker_is_replaced_after_its_share_of_jobs_also_under_full_windows() -> None:
     run = play(100, Limits(jobs_per_worker=7), places=2, seconds=0.0001)
-    retired = [stop for _, stop in seen(run, ev.Stop)]
+    retired = [stop for _, stop in seen(run, do.Stop)]
     assert {stop.how for stop in retired} == {"retire"}
     assert len(retired) == 100 // 7
     assert count(run, JobState.SUCCEEDED) == 100
@@ -212,7 +213,7 @@ def test_a_worker_is_replaced_after_its_share_of_jobs_also_under_full_windows() 
 def test_a_worker_that_grew_is_replaced() -> None:
     leaky = {n: works(0.0001, left=10 * MB) for n in range(1, 101)}
     run = play(100, Limits(worker_growth=200 * MB), leaky, places=1)
-    retired = seen(run, ev.Stop)
+    retired = seen(run, do.Stop)
     assert 2 <= len(retired) <= 5
     assert count(run, JobState.SUCCEEDED) == 100
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from batchmill.core.policy import Place, Policy, Traits
 from batchmill.core.scheduler import Scheduler
+from batchmill.model import commands as do
 from batchmill.model import events as ev
+from batchmill.model import facts
 from batchmill.model.jobs import Row, SavedStep
 from batchmill.model.limits import Limits
 from batchmill.model.outcomes import Outcome, Usage
@@ -25,7 +27,7 @@ class Hand:
         groups = [ev.Loaded(0.0, f"group:{g}", (), True) for g, _ in policy.limits.group_concurrency]
         self.act = self.step(ev.Loaded(0.0, "due", (), True), *groups, ev.Loaded(0.0, "main", tuple(jobs), True))
 
-    def step(self, *events: ev.Event, seconds: float = 0.0) -> ev.Act:
+    def step(self, *events: ev.Event, seconds: float = 0.0) -> do.Act:
         self.now += seconds
         commits = [ev.Committed(self.now, self.batch)] if self.batch and not self.hold else []
         self.act = self.scheduler.step(
@@ -42,7 +44,7 @@ class Hand:
         return [fact for fact in self.act.facts if isinstance(fact, kind)]
 
 
-def started(act: ev.Act) -> list[int]:
+def started(act: do.Act) -> list[int]:
     return [start.row.job for start in act.starts]
 
 
@@ -59,7 +61,7 @@ def test_a_worker_that_is_killed_too_late_for_its_culprit_charges_nobody() -> No
     assert [stop.job for stop in hand.step(seconds=1.5).stops] == [2]
     hand.step(hand.end(2, seconds=1.6), seconds=0.1)  # it ended while its kill was on the way
     hand.step(ev.Recalled(0.0, 0, tuple(range(4, 34))), ev.Died(0.0, 0, 9), seconds=0.1)
-    assert hand.facts(ev.AttemptEnded) == []
+    assert hand.facts(facts.AttemptEnded) == []
     hand.step(ev.Ready(0.0, 0, 200))
     assert started(hand.act)[0] == 3
 
@@ -104,7 +106,10 @@ def test_a_call_whose_grant_never_left_costs_nothing_when_its_job_dies() -> None
     assert [ack.ticket for ack in hand.step(call(2)).acks] == [1]
     hand.hold = True
     hand.step(ev.Died(0.0, 0, 11))
-    assert [(closed.state, closed.cost) for closed in hand.facts(ev.CallClosed)] == [("unknown", 100), ("released", 0)]
+    assert [(closed.state, closed.cost) for closed in hand.facts(facts.CallClosed)] == [
+        ("unknown", 100),
+        ("released", 0),
+    ]
     assert hand.scheduler.state.desk.spent == 100
     hand.hold = False
     assert hand.step().acks == []
@@ -130,7 +135,7 @@ def test_jobs_behind_a_late_one_are_taken_back_once_a_worker_is_idle_and_none_fo
     hand.step(*[hand.end(job, 1) for job in second])
     assert hand.act.recalls == []
     assert hand.scheduler.next_wakeup == 0.05
-    assert hand.step(seconds=0.05).recalls == [ev.Recall(0)]
+    assert hand.step(seconds=0.05).recalls == [do.Recall(0)]
     assert hand.step(seconds=1.0).recalls == []  # asked already
     hand.step(ev.Recalled(0.0, 0, tuple(first[1:])))
     assert {start.slot for start in hand.act.starts} == {1}
@@ -144,7 +149,7 @@ def test_a_sample_that_was_taken_before_an_attempt_began_does_not_count_against_
     hand.step(ev.Sample(0.0, ((0, 500),), 10**9), seconds=1.0)
     assert [stop.job for stop in hand.act.stops] == [2]
     hand.step(ev.Died(0.0, 0, 9))
-    (attempt,) = hand.facts(ev.AttemptEnded)
+    (attempt,) = hand.facts(facts.AttemptEnded)
     assert attempt.outcome.kind is FailureKind.MEMORY
 
 
@@ -161,20 +166,20 @@ def test_a_call_that_is_given_up_leaves_its_place_and_the_timeout_runs_on() -> N
     assert hand.step(seconds=6.0).stops == []
     assert hand.scheduler.next_wakeup == float("inf")
     hand.step(ev.CallSettled(0.0, 0, 1, 1, 0, 0, False))
-    assert [closed.state for closed in hand.facts(ev.CallClosed)] == ["released"]
+    assert [closed.state for closed in hand.facts(facts.CallClosed)] == ["released"]
     assert hand.scheduler.next_wakeup == 5.0 + 6.0
 
 
 def test_only_pids_of_workers_and_heads_of_windows_are_written_for_slots() -> None:
     hand = full_window(Policy(workers(1)))
-    assert [(fact.job, fact.pid) for fact in hand.facts(ev.SlotSet)] == [(2, 100)]
+    assert [(fact.job, fact.pid) for fact in hand.facts(facts.SlotSet)] == [(2, 100)]
 
 
 def test_a_hook_and_a_function_that_their_worker_never_read_are_sent_again() -> None:
     hand = Hand([], Policy(workers(1), tasks={"t": Traits(hooks=frozenset({"prepare"}))}))
     hook = hand.scheduler.state.slots[0].queue[0].row.job
     hand.step(ev.Recalled(0.0, 0, (hook,)), ev.Died(0.0, 0, 9))
-    assert hand.facts(ev.HookEnded) == []
+    assert hand.facts(facts.HookEnded) == []
     assert [start.hook for start in hand.step(ev.Ready(0.0, 0, 200)).starts] == ["prepare"]
 
     policy = Policy((Place(0, Mode.PROCESS), Place(1, Mode.ASYNC, 5)))

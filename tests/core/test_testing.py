@@ -9,7 +9,7 @@ import pytest
 import batchmill.testing
 from batchmill.core.policy import Policy
 from batchmill.errors import InternalError
-from batchmill.model import events as ev
+from batchmill.model import facts
 from batchmill.model.limits import Limits, Rate, Retry
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import JobState
@@ -64,9 +64,9 @@ def test_the_ledger_refuses_facts_that_no_sound_run_could_state() -> None:
     ledger = SimulatedLedger(rows(2))
     ledger.grow(2)
     done = Outcome(JobState.SUCCEEDED, Usage(0.0, 1.0))
-    ended = ev.JobEnded(1.0, 1, JobState.SUCCEEDED, done)
-    ledger.apply([ev.AttemptEnded(1.0, 1, 1, 0, done), ended])
-    for fact in (ended, ev.JobDue(1.0, 1, 2.0, 1, 1, 0, 0.0), ev.AttemptEnded(1.0, 2, 2, 0, done)):
+    ended = facts.JobEnded(1.0, 1, JobState.SUCCEEDED, done)
+    ledger.apply([facts.AttemptEnded(1.0, 1, 1, 0, done), ended])
+    for fact in (ended, facts.JobDue(1.0, 1, 2.0, 1, 1, 0, 0.0), facts.AttemptEnded(1.0, 2, 2, 0, done)):
         with pytest.raises(InternalError):
             ledger.apply([fact])
 

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from batchmill.executors.base import Executor, ExecutorSettings, SlotSpec
 from batchmill.executors.facade import Executors
-from batchmill.model.events import Ack, CallAsked, Died, Ended, Event, OffloadAsked, Ready, Start, StepDone, Stop
+from batchmill.model.commands import Ack, Start, Stop
+from batchmill.model.events import CallAsked, Died, Ended, Event, OffloadAsked, Ready, StepDone
 from batchmill.model.jobs import Row
 from batchmill.model.outcomes import Outcome
 from batchmill.model.states import Mode

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.model.events import Ack, CallAsked, CallSettled, Ended, LimitSeen, StepDone
+from batchmill.model.commands import Ack
+from batchmill.model.events import CallAsked, CallSettled, Ended, LimitSeen, StepDone
 from batchmill.model.jobs import SavedStep
 from batchmill.model.states import FailureKind, JobState
 from batchmill.model.tasks import TaskSource

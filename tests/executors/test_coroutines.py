@@ -11,19 +11,8 @@ import pytest
 
 from batchmill.executors.launcher import Launcher
 from batchmill.executors.offload import run_packed
-from batchmill.model.events import (
-    Ack,
-    CallAsked,
-    CallSettled,
-    Died,
-    Ended,
-    Event,
-    OffloadAsked,
-    Ready,
-    Start,
-    StepDone,
-    Stop,
-)
+from batchmill.model.commands import Ack, Start, Stop
+from batchmill.model.events import CallAsked, CallSettled, Died, Ended, Event, OffloadAsked, Ready, StepDone
 from batchmill.model.jobs import Row
 from batchmill.model.states import JobState, Mode
 from tests.executors.harness import Rig, grant, until

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from batchmill.executors import linux
-from batchmill.model.events import Broken, Died, Ended, Ready, Recall, Recalled, Sample, Stop
+from batchmill.model.commands import Recall, Stop
+from batchmill.model.events import Broken, Died, Ended, Ready, Recalled, Sample
 from batchmill.model.states import JobState, Mode
 from batchmill.model.tasks import TaskSource
 from tests.executors.harness import HERE, LIMIT, Rig, alive, processes_with, until

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchmill.executors.inline import InlineExecutor
-from batchmill.model.events import Ack, Broken, CallSettled, Ended, Recall, Recalled, StepDone
+from batchmill.model.commands import Ack, Recall
+from batchmill.model.events import Broken, CallSettled, Ended, Recalled, StepDone
 from batchmill.model.states import FailureKind, JobState, Mode
 from batchmill.model.tasks import TaskSource
 from tests.executors.harness import Rig

@@ -17,7 +17,8 @@ from batchmill.ledger.journal import Journal
 from batchmill.ledger.lease import acquire
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.reader import LedgerReader
-from batchmill.model.events import AttemptEnded, CommitFailed, Committed, Event, Fact, JobEnded, Planned
+from batchmill.model.events import CommitFailed, Committed, Event, Planned
+from batchmill.model.facts import AttemptEnded, Fact, JobEnded
 from batchmill.model.jobs import PlannedJob
 from batchmill.model.outcomes import Artifact, Blob, Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode

@@ -15,7 +15,7 @@ from batchmill.ledger.filesystems import file_system_of, is_network, refuse_netw
 from batchmill.ledger.home import Home, NewRun
 from batchmill.ledger.lease import acquire
 from batchmill.ledger.paths import RunPaths, safe_file_name
-from batchmill.model.events import RunSet
+from batchmill.model.facts import RunSet
 from batchmill.model.states import RunState
 from tests.ledger.conftest import Written, artifact, ending, planned, success, waiting, writing
 

@@ -10,7 +10,7 @@ from batchmill.ledger.invocation import cancel_job, copy_steps, prepare_invocati
 from batchmill.ledger.lease import acquire
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.verify import verify
-from batchmill.model.events import CallReserved, HookEnded, JobEnded, SlotSet, StepSaved
+from batchmill.model.facts import CallReserved, HookEnded, JobEnded, SlotSet, StepSaved
 from batchmill.model.jobs import SavedStep
 from batchmill.model.states import FailureKind, JobState
 from tests.ledger.conftest import artifact, ask, ending, failure, key_of, planned, success, waiting, writing

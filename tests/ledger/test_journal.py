@@ -16,11 +16,11 @@ from batchmill.ledger.invocation import set_run_state
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.reader import LedgerReader
 from batchmill.ledger.verify import verify
-from batchmill.model.events import (
+from batchmill.model.events import Committed
+from batchmill.model.facts import (
     AttemptEnded,
     CallClosed,
     CallReserved,
-    Committed,
     HookEnded,
     JobCached,
     JobCancelled,

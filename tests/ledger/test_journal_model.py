@@ -15,7 +15,7 @@ from batchmill.ledger.home import Home, NewRun
 from batchmill.ledger.invocation import prepare_invocation
 from batchmill.ledger.lease import acquire
 from batchmill.ledger.verify import verify
-from batchmill.model.events import AttemptEnded, Fact, JobCached, JobCancelled, JobDue, JobEnded, JobReset
+from batchmill.model.facts import AttemptEnded, Fact, JobCached, JobCancelled, JobDue, JobEnded, JobReset
 from batchmill.model.jobs import Source
 from batchmill.model.states import JobState
 from tests.ledger.conftest import Written, ask, failure, key_of, planned, success

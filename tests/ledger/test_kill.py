@@ -26,7 +26,8 @@ from batchmill.ledger.journal import Journal
 from batchmill.ledger.lease import acquire
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.reader import LedgerReader
-from batchmill.model.events import AttemptEnded, Committed, JobEnded, SlotSet
+from batchmill.model.events import Committed
+from batchmill.model.facts import AttemptEnded, JobEnded, SlotSet
 from batchmill.model.jobs import PlannedJob
 from batchmill.model.outcomes import Artifact, Blob, Outcome, Usage
 from batchmill.model.states import JobState, Mode

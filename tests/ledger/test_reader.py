@@ -14,7 +14,7 @@ from batchmill.ledger.home import Home, NewRun
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.reader import SUCCEEDED, LedgerReader
 from batchmill.ledger.records import Selection
-from batchmill.model.events import AttemptEnded, JobDue, StepSaved
+from batchmill.model.facts import AttemptEnded, JobDue, StepSaved
 from batchmill.model.jobs import FileIdentity, PlannedJob, SavedStep, Source
 from batchmill.model.states import Mode
 from tests.ledger.conftest import OFFSET, Written, ending, failure, key_of, planned, writing

@@ -11,7 +11,7 @@ import pytest
 from batchmill.ledger.home import Home
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.verify import verify
-from batchmill.model.events import AttemptEnded, JobDue
+from batchmill.model.facts import AttemptEnded, JobDue
 from batchmill.model.outcomes import LogSlice
 from tests.ledger.conftest import artifact, ask, ending, failure, planned, success, waiting, writing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchmill.live.facts import LiveFacts, Running
-from batchmill.model.events import Published, Start
+from batchmill.model.commands import Published, Start
 from batchmill.model.jobs import Row
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode

@@ -11,19 +11,8 @@ from hypothesis import strategies as st
 from batchmill.live.facts import Finished, GroupFacts
 from batchmill.live.tracker import Histogram, Tracker
 from batchmill.live.watch import Watch
-from batchmill.model.events import (
-    Act,
-    Asked,
-    CallSettled,
-    Died,
-    LimitSeen,
-    Loaded,
-    Planned,
-    Progress,
-    Published,
-    Recalled,
-    Sample,
-)
+from batchmill.model.commands import Act, Published
+from batchmill.model.events import Asked, CallSettled, Died, LimitSeen, Loaded, Planned, Progress, Recalled, Sample
 from batchmill.model.states import JobState, Mode
 
 from .conftest import Clock, cached, published, row, start

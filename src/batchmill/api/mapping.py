@@ -17,7 +17,8 @@ from batchmill.api.runs import JobOutcome, Run, home_path
 from batchmill.driver.session import Session
 from batchmill.errors import UsageError
 from batchmill.live.quiet import Quiet
-from batchmill.model.events import Act, Event
+from batchmill.model.commands import Act
+from batchmill.model.events import Event
 from batchmill.model.tasks import Task
 
 _END = object()

@@ -29,7 +29,8 @@ from batchmill.live.choice import choose
 from batchmill.live.facts import GroupFacts, RunInfoLite
 from batchmill.live.tracker import Tracker
 from batchmill.live.watch import Watch
-from batchmill.model.events import Act, Event
+from batchmill.model.commands import Act
+from batchmill.model.events import Event
 from batchmill.model.states import JobState, RunState
 from batchmill.report.query import RunView
 from batchmill.report.summary import write_reports

@@ -9,7 +9,8 @@ from batchmill.core.slots import Running, Slot, Stopping
 from batchmill.core.starting import start_hook
 from batchmill.core.state import INFINITY, State
 from batchmill.core.stopping import kill, recall, stop
-from batchmill.model.events import Asked, HookEnded, JobCancelled, JobReset, RunSet, Sample, SlotSet
+from batchmill.model.events import Asked, Sample
+from batchmill.model.facts import HookEnded, JobCancelled, JobReset, RunSet, SlotSet
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
 
 SHARE_COUNTS_FROM = 20  # finished jobs before a share of failures can stop a run

@@ -6,19 +6,9 @@ from batchmill.core.retry import verdict
 from batchmill.core.slots import Running, Slot, Stopping
 from batchmill.core.state import State
 from batchmill.core.stopping import forget_offloads, forget_talk, kill
-from batchmill.model.events import (
-    Ack,
-    AttemptEnded,
-    Died,
-    Ended,
-    HookEnded,
-    JobCached,
-    JobCancelled,
-    JobDue,
-    JobEnded,
-    Recalled,
-    Stop,
-)
+from batchmill.model.commands import Ack, Stop
+from batchmill.model.events import Died, Ended, Recalled
+from batchmill.model.facts import AttemptEnded, HookEnded, JobCached, JobCancelled, JobDue, JobEnded
 from batchmill.model.jobs import Row, Source
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode

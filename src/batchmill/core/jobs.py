@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from batchmill.model.events import Load, Loaded
+from batchmill.model.commands import Load
+from batchmill.model.events import Loaded
 from batchmill.model.jobs import Row
 from batchmill.model.states import Mode
 

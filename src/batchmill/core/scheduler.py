@@ -17,7 +17,9 @@ from batchmill.core.room import Room
 from batchmill.core.slots import RECALL_AFTER, Running, Slot, Stopping
 from batchmill.core.state import INFINITY, Offload, State
 from batchmill.core.stopping import stop
+from batchmill.model import commands as do
 from batchmill.model import events as ev
+from batchmill.model import facts
 from batchmill.model.jobs import Row, Source
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
@@ -61,10 +63,10 @@ class Scheduler:
             ev.Remark: _remark,
         }
 
-    def step(self, events: Iterable[ev.Event]) -> ev.Act:
+    def step(self, events: Iterable[ev.Event]) -> do.Act:
         """Take in what happened, and say what is to be done. Times of events never run backwards."""
         s = self.state
-        s.act = ev.Act()
+        s.act = do.Act()
         for event in events:
             s.now = max(s.now, event.at)
             if s.started is None:
@@ -79,7 +81,7 @@ class Scheduler:
 
     def _begin(self) -> None:
         self.state.started = self.state.now
-        self.state.record(ev.RunSet(self.state.now, RunState.RUNNING))
+        self.state.record(facts.RunSet(self.state.now, RunState.RUNNING))
         self.state.note(f"started: {_workers(self.state.policy.places)}")
 
     def _decide(self) -> None:
@@ -100,9 +102,9 @@ class Scheduler:
     def _feed(self) -> None:
         s = self.state
         s.act.loads.extend(s.book.loads(s.now))
-        s.act.prepares.extend(ev.Prepare(row) for row in s.book.to_prepare())
+        s.act.prepares.extend(do.Prepare(row) for row in s.book.to_prepare())
 
-    def _finished_act(self) -> ev.Act:
+    def _finished_act(self) -> do.Act:
         s = self.state
         for number in s.dirty:
             s.record(_slot_row(s, s.slots[number]))
@@ -176,11 +178,11 @@ def _start_times(s: State) -> Iterator[float]:
             yield started + RECALL_AFTER
 
 
-def _slot_row(s: State, slot: Slot) -> ev.SlotSet:
+def _slot_row(s: State, slot: Slot) -> facts.SlotSet:
     head = slot.head
     if head is None or head.row.job < 0:
-        return ev.SlotSet(s.now, slot.place.slot, 0, slot.pid, 0)
-    return ev.SlotSet(s.now, slot.place.slot, head.row.job, slot.pid, head.attempt)
+        return facts.SlotSet(s.now, slot.place.slot, 0, slot.pid, 0)
+    return facts.SlotSet(s.now, slot.place.slot, head.row.job, slot.pid, head.attempt)
 
 
 # --- events that need no file of their own
@@ -222,7 +224,7 @@ def _prepared(s: State, event: ev.Prepared) -> None:
         ending.finish(s, row, outcome)
         return
     row = row._replace(key=event.key, steps=event.steps)
-    s.record(ev.JobKeyed(s.now, row.job, str(event.key)))
+    s.record(facts.JobKeyed(s.now, row.job, str(event.key)))
     source = event.source or _late_source(s, row)
     if source is not None:
         ending.cached(s, row, source)
@@ -253,12 +255,12 @@ def _step_done(s: State, event: ev.StepDone) -> None:
         return
     row = running.row
     if row.key is not None:
-        s.record(ev.StepSaved(event.at, row.job, row.key, running.attempt, event.step, event.seconds))
+        s.record(facts.StepSaved(event.at, row.job, row.key, running.attempt, event.step, event.seconds))
         # should it start again from here, it must not do this step again
         kept = tuple(step for step in row.steps if step.name != event.step.name)
         running.row = row._replace(steps=(*kept, event.step))
     running.wait_begins(event.ticket, s.now)
-    s.ack(ev.Ack(event.slot, event.job, event.ticket))
+    s.ack(do.Ack(event.slot, event.job, event.ticket))
 
 
 def _call_asked(s: State, event: ev.CallAsked) -> None:
@@ -273,8 +275,8 @@ def _admit_calls(s: State) -> None:
         return
     granted, refused = s.desk.admit(s.now)
     for call, asked in granted:
-        s.record(ev.CallReserved(s.now, asked.job, call, asked.quota, asked.key, asked.tokens, asked.cost))
-        s.ack(ev.Ack(asked.slot, asked.job, asked.ticket))
+        s.record(facts.CallReserved(s.now, asked.job, call, asked.quota, asked.key, asked.tokens, asked.cost))
+        s.ack(do.Ack(asked.slot, asked.job, asked.ticket))
     for asked in refused:
         _refuse(s, asked)
     if refused:
@@ -294,9 +296,9 @@ def _call_settled(s: State, event: ev.CallSettled) -> None:
     if granted is None:
         return
     if event.sent:
-        s.record(ev.CallClosed(event.at, granted.call, "settled", event.tokens, event.cost, event.usage))
+        s.record(facts.CallClosed(event.at, granted.call, "settled", event.tokens, event.cost, event.usage))
     else:
-        s.record(ev.CallClosed(event.at, granted.call, "released", 0, 0, event.usage))
+        s.record(facts.CallClosed(event.at, granted.call, "released", 0, 0, event.usage))
 
 
 def _limit_seen(s: State, event: ev.LimitSeen) -> None:
@@ -311,7 +313,7 @@ def _offload_asked(s: State, event: ev.OffloadAsked) -> None:
         row = running.row._replace(mode=Mode.PROCESS, timeout=running.timeout, memory=running.memory)
         s.offloads.append(Offload(event.slot, event.job, event.ticket, event.payload, row))
     else:
-        s.act.acks.append(ev.Ack(event.slot, event.job, event.ticket, "this run has no worker process"))
+        s.act.acks.append(do.Ack(event.slot, event.job, event.ticket, "this run has no worker process"))
 
 
 def _commit_failed(s: State, event: ev.CommitFailed) -> None:

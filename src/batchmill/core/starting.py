@@ -5,7 +5,7 @@ from __future__ import annotations
 from batchmill.core.jobs import Order
 from batchmill.core.slots import MOST_AHEAD, Running, Slot
 from batchmill.core.state import Offload, State
-from batchmill.model.events import Start
+from batchmill.model.commands import Start
 from batchmill.model.jobs import Row
 from batchmill.model.states import Mode
 

@@ -12,7 +12,8 @@ from batchmill.core.pace import Pacer
 from batchmill.core.policy import Policy, Traits
 from batchmill.core.room import Room
 from batchmill.core.slots import Durations, Slot
-from batchmill.model.events import Ack, Act, Fact, HookEnded, Noted, Published
+from batchmill.model.commands import Ack, Act, Published
+from batchmill.model.facts import Fact, HookEnded, Noted
 from batchmill.model.jobs import Row
 from batchmill.model.outcomes import Outcome
 from batchmill.model.states import JobState, Mode, RunState

@@ -6,7 +6,8 @@ from collections import deque
 
 from batchmill.core.slots import Running, Slot, Stopping
 from batchmill.core.state import State
-from batchmill.model.events import Ack, CallClosed, Recall, Stop
+from batchmill.model.commands import Ack, Recall, Stop
+from batchmill.model.facts import CallClosed
 from batchmill.model.states import Mode
 
 LEAST_GRACE = 1.0  # seconds that a coroutine has to end once it is cancelled; then its whole worker dies

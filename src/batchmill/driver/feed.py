@@ -15,7 +15,8 @@ from batchmill.ledger.index import HomeIndex
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.reader import LedgerReader
 from batchmill.ledger.records import Selection
-from batchmill.model.events import Broken, Event, Load, Loaded, Prepare, Prepared
+from batchmill.model.commands import Load, Prepare
+from batchmill.model.events import Broken, Event, Loaded, Prepared
 from batchmill.model.jobs import FileIdentity, Row, Source
 from batchmill.model.states import Mode
 from batchmill.plan.keys import digest_file, identity, job_key

@@ -8,7 +8,9 @@ from typing import Protocol
 from batchmill.core.scheduler import Scheduler
 from batchmill.driver.inbox import Inbox
 from batchmill.executors.base import Executor
-from batchmill.model.events import Act, Event, Fact, Load, Prepare
+from batchmill.model.commands import Act, Load, Prepare
+from batchmill.model.events import Event
+from batchmill.model.facts import Fact
 
 MOST_UNCOMMITTED = 4  # batches; beyond that results wait in the workers' sockets
 

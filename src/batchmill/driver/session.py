@@ -26,7 +26,8 @@ from batchmill.ledger.lease import Lease
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.records import Past
 from batchmill.ledger.requests import clear_requests, take_requests
-from batchmill.model.events import Act, Asked, Broken, CommitFailed, Event, Planned
+from batchmill.model.commands import Act
+from batchmill.model.events import Asked, Broken, CommitFailed, Event, Planned
 from batchmill.model.jobs import PlannedJob
 from batchmill.model.manifest import Manifest
 from batchmill.model.states import Mode, RunState

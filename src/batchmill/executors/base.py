@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from batchmill.model.events import Ack, Event, Recall, Start, Stop
+from batchmill.model.commands import Ack, Recall, Start, Stop
+from batchmill.model.events import Event
 from batchmill.model.states import Mode
 from batchmill.model.tasks import TaskSource
 

@@ -12,7 +12,8 @@ import pydantic_core
 
 from batchmill.errors import Permanent, UsageError
 from batchmill.executors.ports import Port
-from batchmill.model.events import Ack, CallAsked, CallSettled, LimitSeen
+from batchmill.model.commands import Ack
+from batchmill.model.events import CallAsked, CallSettled, LimitSeen
 from batchmill.model.limits import MICRO_CENTS_PER_USD, QuotaLimit
 
 Dollars = float | int | str | Decimal

@@ -25,7 +25,8 @@ from batchmill.executors.offload import pack_function, unpack_value
 from batchmill.executors.ports import Port
 from batchmill.executors.runner import to_json
 from batchmill.executors.seeding import seed_of
-from batchmill.model.events import Ack, CallAsked, OffloadAsked, Progress, StepDone
+from batchmill.model.commands import Ack
+from batchmill.model.events import CallAsked, OffloadAsked, Progress, StepDone
 from batchmill.model.jobs import SavedStep
 from batchmill.model.limits import QuotaLimit
 from batchmill.model.outcomes import Artifact, Blob

@@ -22,7 +22,8 @@ from batchmill.executors.channel import DONT_WAIT, Gone, Outbox, encode, receive
 from batchmill.executors.messages import Cancel, Cell, PreparedPaths, Work, pack_end
 from batchmill.executors.ports import Question
 from batchmill.executors.worker import Place
-from batchmill.model.events import Ack, Event
+from batchmill.model.commands import Ack
+from batchmill.model.events import Event
 from batchmill.model.outcomes import LogSlice, Outcome, Usage
 from batchmill.model.states import JobState
 

@@ -10,7 +10,8 @@ from typing import TypeVar
 from batchmill.executors.base import ExecutorSettings
 from batchmill.executors.inline import InlineExecutor
 from batchmill.executors.processes import ProcessExecutor
-from batchmill.model.events import Ack, Event, Recall, Remark, Start, Stop
+from batchmill.model.commands import Ack, Recall, Start, Stop
+from batchmill.model.events import Event, Remark
 from batchmill.model.states import Mode
 
 _Command = TypeVar("_Command", Start, Stop, Recall, Ack)

@@ -18,7 +18,8 @@ from batchmill.executors.messages import Unusable, Work, work_of
 from batchmill.executors.meter import Meter
 from batchmill.executors.ports import Question
 from batchmill.executors.worker import load_runners
-from batchmill.model.events import Ack, Broken, Ended, Event, Ready, Recall, Recalled, Start, Stop
+from batchmill.model.commands import Ack, Recall, Start, Stop
+from batchmill.model.events import Broken, Ended, Event, Ready, Recalled
 from batchmill.model.outcomes import LogSlice, Outcome
 
 

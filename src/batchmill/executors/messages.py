@@ -11,7 +11,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from batchmill.model.events import Ended, Start
+from batchmill.model.commands import Start
+from batchmill.model.events import Ended
 from batchmill.model.jobs import FileIdentity, SavedStep
 from batchmill.model.outcomes import LogSlice, Outcome, Usage
 from batchmill.model.states import JobState, Mode

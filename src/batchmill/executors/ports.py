@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Protocol
 
-from batchmill.model.events import Ack, CallAsked, Event, OffloadAsked, StepDone
+from batchmill.model.commands import Ack
+from batchmill.model.events import CallAsked, Event, OffloadAsked, StepDone
 
 Question = StepDone | CallAsked | OffloadAsked
 

@@ -31,7 +31,8 @@ from batchmill.executors.messages import (
     work_of,
 )
 from batchmill.executors.reactor import Reactor
-from batchmill.model.events import Ack, Broken, Died, Event, Ready, Recall, Recalled, Sample, Start, Stop
+from batchmill.model.commands import Ack, Recall, Start, Stop
+from batchmill.model.events import Broken, Died, Event, Ready, Recalled, Sample
 from batchmill.model.states import Mode
 
 _BATCH = 64  # messages read from one socket before the next one has its turn

@@ -26,7 +26,8 @@ from batchmill.executors.meter import Meter
 from batchmill.executors.ports import Question
 from batchmill.executors.restore import Restorer, end_children, open_streams
 from batchmill.executors.runner import Runner
-from batchmill.model.events import Ack, Event, Ready
+from batchmill.model.commands import Ack
+from batchmill.model.events import Event, Ready
 from batchmill.model.outcomes import LogSlice
 from batchmill.model.states import Mode
 from batchmill.model.tasks import TaskSource

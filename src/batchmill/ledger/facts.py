@@ -16,7 +16,7 @@ from batchmill.ledger.database import storable
 from batchmill.ledger.objects import LARGEST_INLINE, PREFIX
 from batchmill.ledger.planning import PlanChunk
 from batchmill.ledger.queries import SQL, write_rows
-from batchmill.model.events import (
+from batchmill.model.facts import (
     AttemptEnded,
     CallClosed,
     CallReserved,

@@ -24,7 +24,8 @@ from batchmill.ledger.planning import PlanChunk, Planner
 from batchmill.ledger.queries import SQL
 from batchmill.ledger.reuse import Reuse
 from batchmill.ledger.runlog import RunLog
-from batchmill.model.events import CommitFailed, Committed, Event, Fact, Planned
+from batchmill.model.events import CommitFailed, Committed, Event, Planned
+from batchmill.model.facts import Fact
 from batchmill.model.jobs import PlannedJob
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds between tries while the ledger cannot be written

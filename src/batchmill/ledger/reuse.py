@@ -15,7 +15,7 @@ from batchmill.ledger.facts import Batch, Linked
 from batchmill.ledger.files import RunFiles
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.queries import write_rows
-from batchmill.model.events import JobCached
+from batchmill.model.facts import JobCached
 from batchmill.model.jobs import Source
 from batchmill.model.states import FailureKind, JobState
 

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 from batchmill.live.facts import Failed, Finished, GroupFacts, LiveFacts, Running
+from batchmill.model.commands import Published, Start
 from batchmill.model.events import (
     Asked,
     CallSettled,
@@ -23,10 +24,8 @@ from batchmill.model.events import (
     Loaded,
     Planned,
     Progress,
-    Published,
     Recalled,
     Sample,
-    Start,
 )
 from batchmill.model.states import JobState, Mode
 from batchmill.model.text import duration_text, one_line

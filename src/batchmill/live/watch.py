@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from batchmill.live.base import Display
 from batchmill.live.tracker import Tracker
-from batchmill.model.events import Act, Event
+from batchmill.model.commands import Act
+from batchmill.model.events import Event
 
 UPDATE_SECONDS = 0.26  # above the terminal's 0.25, or jitter would make it skip every other update
 

@@ -16,6 +16,7 @@ from random import Random
 from typing import NamedTuple
 
 from batchmill.core.policy import Place
+from batchmill.model import commands as do
 from batchmill.model import events as ev
 from batchmill.model.jobs import SavedStep
 from batchmill.model.outcomes import Outcome, Usage
@@ -62,12 +63,12 @@ class Sent(NamedTuple):
 class Attempt:
     """One attempt on its way through its script."""
 
-    start: ev.Start
+    start: do.Start
     script: Script
     began: float
     next_action: int = 0
     ticket: int = 0  # of what it waits for
-    resume: Callable[[ev.Ack], None] | None = None
+    resume: Callable[[do.Ack], None] | None = None
     alive: bool = True
     stubborn: bool = False
 
@@ -79,7 +80,7 @@ class Worker:
     place: Place
     pid: int
     resting: int = RESTING
-    unread: deque[ev.Start] = field(default_factory=deque)
+    unread: deque[do.Start] = field(default_factory=deque)
     attempts: dict[int, Attempt] = field(default_factory=dict)
     alive: bool = True
     used: bool = False  # it was sent something
@@ -120,7 +121,7 @@ class SimulatedExecutor:
         if self._interval is not None:
             self._clock.after(self._interval, self._sample)
 
-    def start(self, starts: Iterable[ev.Start]) -> None:
+    def start(self, starts: Iterable[do.Start]) -> None:
         """Send jobs to slots."""
         for start in starts:
             worker = self.workers[start.slot]
@@ -132,7 +133,7 @@ class SimulatedExecutor:
             if not worker.attempts:
                 self._soon(partial(self._read, worker))
 
-    def stop(self, stops: Iterable[ev.Stop]) -> None:
+    def stop(self, stops: Iterable[do.Stop]) -> None:
         """Kill, cancel or retire."""
         for stop in stops:
             worker = self.workers[stop.slot]
@@ -143,7 +144,7 @@ class SimulatedExecutor:
                 code, signal = (0, None) if stop.how == "retire" else (None, SIGKILL)
                 self._clock.after(delay, partial(self._die, worker, signal, code, 0, stop.respawn))
 
-    def recall(self, recalls: Iterable[ev.Recall]) -> None:
+    def recall(self, recalls: Iterable[do.Recall]) -> None:
         """Take unread jobs back."""
         for recall in recalls:
             worker = self.workers[recall.slot]
@@ -151,7 +152,7 @@ class SimulatedExecutor:
             worker.unread.clear()
             self._soon(partial(self._tell_recalled, worker, jobs))
 
-    def ack(self, acks: Iterable[ev.Ack]) -> None:
+    def ack(self, acks: Iterable[do.Ack]) -> None:
         """Answer attempts that wait."""
         for ack in acks:
             attempt = self.workers[ack.slot].attempts.get(ack.job)
@@ -180,13 +181,13 @@ class SimulatedExecutor:
         if worker.alive and worker.unread and not worker.attempts:
             self._begin(worker, worker.unread.popleft())
 
-    def _begin(self, worker: Worker, start: ev.Start) -> None:
+    def _begin(self, worker: Worker, start: do.Start) -> None:
         attempt = Attempt(start, self._script(start), self._clock.now)
         worker.attempts[start.row.job] = attempt
         self._watch(Began(attempt.began, start.slot, start.row.job, start.attempt, attempt.script.memory, start.hook))
         self._proceed(worker, attempt)
 
-    def _script(self, start: ev.Start) -> Script:
+    def _script(self, start: do.Start) -> Script:
         if start.hook == "offload":
             seconds, crashes = (start.payload or b"0 0").split()
             return Script((Work(float(seconds)),), Crash() if int(crashes) else SUCCESS)
@@ -194,7 +195,7 @@ class SimulatedExecutor:
             return self._faults.hook(start.hook, start.row.task)
         return self._faults.script(start.row, start.attempt)
 
-    def _cancel(self, worker: Worker, stop: ev.Stop) -> None:
+    def _cancel(self, worker: Worker, stop: do.Stop) -> None:
         attempt = worker.attempts.get(stop.job)
         if attempt is None:
             return
@@ -266,7 +267,7 @@ class SimulatedExecutor:
     def _after(self, worker: Worker, attempt: Attempt, seconds: float, action: Callable[[], None]) -> None:
         self._clock.after(seconds, lambda: action() if attempt.alive and worker.alive else None)
 
-    def _wait(self, attempt: Attempt, resume: Callable[[ev.Ack], None]) -> tuple[float, int, int, int]:
+    def _wait(self, attempt: Attempt, resume: Callable[[do.Ack], None]) -> tuple[float, int, int, int]:
         """Wait for an answer; what every question begins with."""
         attempt.ticket, attempt.resume = next(self._tickets), resume
         return self._clock.now, attempt.start.slot, attempt.start.row.job, attempt.ticket
@@ -283,14 +284,14 @@ class SimulatedExecutor:
 
         self._after(worker, attempt, step.seconds, done)
 
-    def _go_on(self, worker: Worker, attempt: Attempt, ack: ev.Ack) -> None:
+    def _go_on(self, worker: Worker, attempt: Attempt, ack: do.Ack) -> None:
         if ack.refused:
             self._finish(worker, attempt, failure("JobFailed"))
         else:
             self._proceed(worker, attempt)
 
     def _call(self, worker: Worker, attempt: Attempt, call: Call) -> None:
-        def answered(ack: ev.Ack) -> None:
+        def answered(ack: do.Ack) -> None:
             if ack.refused:
                 self._finish(worker, attempt, failure("Permanent", permanent=True))
                 return

@@ -13,7 +13,9 @@ from random import Random
 from typing import Any, NamedTuple
 
 from batchmill.errors import InternalError
+from batchmill.model import commands as do
 from batchmill.model import events as ev
+from batchmill.model import facts
 from batchmill.model.jobs import Row, SavedStep, Source
 from batchmill.model.limits import Limits
 from batchmill.model.outcomes import Outcome
@@ -41,7 +43,7 @@ class Record:
     quarantined: bool = False
     source: Source | None = None
     kind: FailureKind | None = None
-    attempts: list[ev.AttemptEnded] = field(default_factory=list)
+    attempts: list[facts.AttemptEnded] = field(default_factory=list)
     ends: int = 0  # how often it reached an end, since it was reset
 
 
@@ -66,26 +68,26 @@ class SimulatedLedger:
         self.unshared = unshared
         self.jobs: dict[int, Record] = {}
         self.plan_done = False
-        self.steps: dict[tuple[str, str], ev.StepSaved] = {}
+        self.steps: dict[tuple[str, str], facts.StepSaved] = {}
         self.calls: dict[int, tuple[str, int]] = {}  # call -> (state, cost)
         self.hooks: dict[tuple[str, str], Outcome] = {}
         self.state = RunState.PLANNING
         self.reason = ""
         self.notes: list[str] = []
         self._apply: dict[type, Callable[[Any], None]] = {
-            ev.AttemptEnded: self._attempt_ended,
-            ev.JobEnded: self._job_ended,
-            ev.JobCached: self._job_cached,
-            ev.JobDue: self._job_due,
-            ev.JobKeyed: self._job_keyed,
-            ev.JobReset: self._job_reset,
-            ev.JobCancelled: self._job_cancelled,
-            ev.StepSaved: self._step_saved,
-            ev.CallReserved: self._call_reserved,
-            ev.CallClosed: self._call_closed,
-            ev.HookEnded: self._hook_ended,
-            ev.RunSet: self._run_set,
-            ev.Noted: lambda fact: self.notes.append(fact.text),
+            facts.AttemptEnded: self._attempt_ended,
+            facts.JobEnded: self._job_ended,
+            facts.JobCached: self._job_cached,
+            facts.JobDue: self._job_due,
+            facts.JobKeyed: self._job_keyed,
+            facts.JobReset: self._job_reset,
+            facts.JobCancelled: self._job_cancelled,
+            facts.StepSaved: self._step_saved,
+            facts.CallReserved: self._call_reserved,
+            facts.CallClosed: self._call_closed,
+            facts.HookEnded: self._hook_ended,
+            facts.RunSet: self._run_set,
+            facts.Noted: lambda fact: self.notes.append(fact.text),
         }
 
     def counts(self) -> dict[JobState, int]:
@@ -104,9 +106,9 @@ class SimulatedLedger:
         self.jobs |= {row.job: Record(row) for row in self.plan[start : start + count]}
         self.plan_done = len(self.jobs) == len(self.plan)
 
-    def apply(self, facts: Sequence[ev.Fact]) -> None:
+    def apply(self, new: Sequence[facts.Fact]) -> None:
         """Write facts, in order."""
-        for fact in facts:
+        for fact in new:
             if (write := self._apply.get(type(fact))) is not None:
                 write(fact)
 
@@ -120,17 +122,17 @@ class SimulatedLedger:
         """Failed jobs run again, but for quarantined ones."""
         for job, record in self.jobs.items():
             if record.state is JobState.FAILED and not record.quarantined:
-                self._job_reset(ev.JobReset(now, job))
+                self._job_reset(facts.JobReset(now, job))
 
     # --- facts
 
-    def _pending(self, fact: ev.JobEnded | ev.JobCached | ev.JobDue) -> Record:
+    def _pending(self, fact: facts.JobEnded | facts.JobCached | facts.JobDue) -> Record:
         record = self.jobs[fact.job]
         if record.state is not JobState.PENDING:
             raise InternalError(f"{type(fact).__name__} of job {fact.job}, which is {record.state} already")
         return record
 
-    def _attempt_ended(self, fact: ev.AttemptEnded) -> None:
+    def _attempt_ended(self, fact: facts.AttemptEnded) -> None:
         record = self.jobs[fact.job]
         if fact.number != record.row.total_attempts + 1:
             raise InternalError(f"attempt {fact.number} of job {fact.job} after {record.row.total_attempts}")
@@ -138,20 +140,20 @@ class SimulatedLedger:
         charged = record.row.attempts + fact.charged
         record.row = record.row._replace(attempts=charged, total_attempts=fact.number)
 
-    def _job_ended(self, fact: ev.JobEnded) -> None:
+    def _job_ended(self, fact: facts.JobEnded) -> None:
         record = self._pending(fact)
         record.state, record.due, record.quarantined = fact.state, None, fact.quarantined
         record.kind = None if fact.outcome is None else fact.outcome.kind
         record.ends += 1
 
-    def _job_cached(self, fact: ev.JobCached) -> None:
+    def _job_cached(self, fact: facts.JobCached) -> None:
         record = self._pending(fact)
         if fact.source.run == "" and self.jobs[fact.source.job].state is not JobState.SUCCEEDED:
             raise InternalError(f"job {fact.job} takes a result of job {fact.source.job}, which has none")
         record.state, record.due, record.cached, record.source = JobState.SUCCEEDED, None, True, fact.source
         record.ends += 1
 
-    def _job_due(self, fact: ev.JobDue) -> None:
+    def _job_due(self, fact: facts.JobDue) -> None:
         record = self._pending(fact)
         record.due = fact.due
         record.row = record.row._replace(
@@ -161,11 +163,11 @@ class SimulatedLedger:
             first_started=fact.first_started,
         )
 
-    def _job_keyed(self, fact: ev.JobKeyed) -> None:
+    def _job_keyed(self, fact: facts.JobKeyed) -> None:
         record = self.jobs[fact.job]
         record.row = record.row._replace(key=fact.key)
 
-    def _job_reset(self, fact: ev.JobReset) -> None:
+    def _job_reset(self, fact: facts.JobReset) -> None:
         record = self.jobs.get(fact.job)
         if record is None or record.state in (JobState.PENDING, JobState.SUCCEEDED):
             return
@@ -173,35 +175,35 @@ class SimulatedLedger:
         record.state, record.due, record.quarantined = JobState.PENDING, fact.at, False
         record.kind, record.ends = None, 0
 
-    def _job_cancelled(self, fact: ev.JobCancelled) -> None:
+    def _job_cancelled(self, fact: facts.JobCancelled) -> None:
         record = self.jobs.get(fact.job)
         if record is not None and record.state is JobState.PENDING:
             record.state, record.due = JobState.CANCELLED, None
             record.ends += 1
 
-    def _step_saved(self, fact: ev.StepSaved) -> None:
+    def _step_saved(self, fact: facts.StepSaved) -> None:
         self.steps[fact.key, fact.step.name] = fact
 
-    def _call_reserved(self, fact: ev.CallReserved) -> None:
+    def _call_reserved(self, fact: facts.CallReserved) -> None:
         if fact.call in self.calls:
             raise InternalError(f"call {fact.call} is reserved twice")
         self.calls[fact.call] = ("reserved", fact.cost)
 
-    def _call_closed(self, fact: ev.CallClosed) -> None:
+    def _call_closed(self, fact: facts.CallClosed) -> None:
         if self.calls[fact.call][0] != "reserved":
             raise InternalError(f"call {fact.call} is closed twice")
         self.calls[fact.call] = (fact.state, fact.cost)
 
-    def _hook_ended(self, fact: ev.HookEnded) -> None:
+    def _hook_ended(self, fact: facts.HookEnded) -> None:
         self.hooks[fact.hook, fact.task] = fact.outcome
 
-    def _run_set(self, fact: ev.RunSet) -> None:
+    def _run_set(self, fact: facts.RunSet) -> None:
         self.state, self.reason = fact.state, fact.reason
 
     # --- reading
 
     def load(
-        self, load: ev.Load, now: float, capped: frozenset[str]
+        self, load: do.Load, now: float, capped: frozenset[str]
     ) -> tuple[tuple[Row, ...], bool, Any, float | None]:
         """Rows of a stream after a position, whether that was all, the position to go on from, and the next due."""
         places = self._waiting() if load.stream == "due" else self._ready(load.stream, capped)
@@ -260,15 +262,15 @@ class SimulatedJournal:
     ) -> None:
         self._ledger, self._clock, self._chance = ledger, clock, chance
         self._post, self._watch, self._fails = post, watch, fails
-        self._queue: deque[tuple[int, Sequence[ev.Fact]]] = deque()
+        self._queue: deque[tuple[int, Sequence[facts.Fact]]] = deque()
         self._chunks: deque[int] = deque()
         self._writing = False
         self._number = 0  # transactions
         self._failures_left = 0
 
-    def submit(self, batch: int, facts: Sequence[ev.Fact]) -> None:
+    def submit(self, batch: int, new: Sequence[facts.Fact]) -> None:
         """Have facts written; answered by Committed."""
-        self._queue.append((batch, facts))
+        self._queue.append((batch, new))
         self._write()
 
     def submit_plan(self, count: int) -> None:
@@ -300,8 +302,8 @@ class SimulatedJournal:
             self._ledger.grow(self._chunks.popleft())
             self._post(ev.Planned(now, len(self._ledger.jobs), self._ledger.plan_done))
         while self._queue:
-            number, facts = self._queue.popleft()
-            self._ledger.apply(facts)
+            number, new = self._queue.popleft()
+            self._ledger.apply(new)
             self._watch(Written(now, number))
         if number:
             self._post(ev.Committed(now, number))
@@ -314,7 +316,7 @@ class SimulatedFeed:
         self._ledger, self._clock, self._chance, self._post = ledger, clock, chance, post
         self._capped = frozenset(group for group, _ in limits.group_concurrency)
 
-    def ask(self, loads: Sequence[ev.Load], prepares: Sequence[ev.Prepare]) -> None:
+    def ask(self, loads: Sequence[do.Load], prepares: Sequence[do.Prepare]) -> None:
         """Answer later."""
         for load in loads:
             self._later(partial(self._read, load))
@@ -324,7 +326,7 @@ class SimulatedFeed:
     def _later(self, action: Callable[[], None]) -> None:
         self._clock.after(self._chance.uniform(0.0, 0.003), action)
 
-    def _read(self, load: ev.Load) -> None:
+    def _read(self, load: do.Load) -> None:
         rows, exhausted, after, due = self._ledger.load(load, self._clock.now, self._capped)
         self._later(lambda: self._post(ev.Loaded(self._clock.now, load.stream, rows, exhausted, after, due)))
 
