@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import textwrap
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -124,7 +125,7 @@ class Project:
 
     def python(self, text: str, *argv: str, code: int | None = 0, name: str = "script.py") -> Ended:
         """A script of the user's, to its end."""
-        ended = self.end(self.spawn(self.write(name, text), *argv))
+        ended = self.end(self.spawn(self.write(name, textwrap.dedent(text)), *argv))
         assert code is None or ended.code == code, ended
         return ended
 
