@@ -177,8 +177,8 @@ def test_models_go_in_and_dataclasses_come_out() -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_arguments_of_the_wrong_type_fail_for_good() -> None:
-    with pytest.raises(batchmill.Permanent, match="`a`: Input should be a valid integer"):
+def test_arguments_of_the_wrong_type_are_invalid() -> None:
+    with pytest.raises(batchmill.ManifestError, match="`a`: Input should be a valid integer"):
         call("plain", a="many")
 
 

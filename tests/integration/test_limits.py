@@ -260,3 +260,21 @@ def test_a_run_of_no_jobs_has_nothing_to_do(project: Project) -> None:
     assert ended.code in (0, 2)
     assert "Traceback" not in ended.err
     assert wait_for(lambda: not project.processes())
+
+
+def test_parameters_reach_a_function_as_what_they_are(project: Project) -> None:
+    values = {"nan": float("nan"), "inf": float("-inf"), "large": 2**80, "text": "NaN", "nested": {"a": [1, None, "é"]}}
+    project.manifest("kind_of", jobs=[{"name": name, "params": {"value": value}} for name, value in values.items()])
+
+    project.run()
+
+    assert project.results() == {name: {"repr": repr(value)} for name, value in values.items()}
+
+
+def test_a_coroutine_function_of_the_python_task_awaits_its_steps(project: Project) -> None:
+    project.manifest("later", jobs=[{"name": "one", "params": {"x": 4}}])
+
+    project.run()
+
+    assert project.results() == {"one": {"step": 4, "x": 4}}
+    assert project.rows("SELECT name FROM steps") == [("double",)]

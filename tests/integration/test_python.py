@@ -129,8 +129,8 @@ import batchmill
 from work import gated
 
 if __name__ == "__main__":
-    defaults = {"gate": "open"}
-    run = batchmill.run(gated, matrix={"axes": {"x": [1, 2, 3]}}, defaults=defaults, workers=1, name="g", progress=False)
+    matrix = {"axes": {"x": [1, 2, 3]}}
+    run = batchmill.run(gated, matrix=matrix, defaults={"gate": "open"}, workers=1, name="g", progress=False)
     print(run.state, run.counts["succeeded"])
 """)  # fmt: skip
     process = project.spawn(path)
@@ -177,7 +177,8 @@ def test_all_that_a_manifest_takes(project: Project) -> None:
                 f, name="all", jobs=[one, {"params": {"x": 2}}],
                 matrix={"axes": {"x": [10, 20]}, "exclude": [{"x": 10}], "name": "m{x}"}, table={"from": "table.csv"},
                 defaults={"factor": 2}, limits={"workers": 1}, retry={"attempts": 2}, output="here", seed=3,
-                order="plan", durability="process", report={"formats": ["json"]}, max_failures=5, deadline="1h", progress=False,
+                order="plan", durability="process", report={"formats": ["json"]}, max_failures=5, deadline="1h",
+                progress=False,
             )
             print({o.name: o.value for o in run.results()})
         """)  # fmt: skip

@@ -208,3 +208,11 @@ def echo(value):
 def read(path: str, times: int) -> dict:
     with open(path) as stream:
         return {"text": stream.read() * times}
+
+
+def kind_of(value) -> dict:
+    return {"repr": repr(value)}
+
+
+async def later(x: int, ctx) -> dict:
+    return {"step": await ctx.step("double", lambda: x), "x": x}

@@ -169,6 +169,12 @@ class Context:
         asked = CallAsked(0.0, self._port.slot, self.job, ticket, quota, key, tokens, micro_cents(cost), limit)
         return Call(self._port, self.job, asked, own_key, self._extend, self._keep_reply)
 
+    def awaitable(self) -> AsyncContext:
+        """This context for a coroutine function: `step` and `offload` are awaited."""
+        twin = AsyncContext.__new__(AsyncContext)
+        twin.__dict__ = self.__dict__
+        return twin
+
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
         """What `artifact` kept so far."""

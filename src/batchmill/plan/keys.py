@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -27,14 +26,12 @@ ENCODING_VERSION = 1
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and without blanks: integers exact, floats in their shortest form that reads back
-    (`-0.0` stays), non-finite ones as the texts `"NaN"`, `"Infinity"`, `"-Infinity"`, sets in order.
+    (`-0.0` stays), non-finite ones as JavaScript's words `NaN`, `Infinity`, `-Infinity` (a task that declares no type
+    must get the number, not its name), sets in order.
 
     Raises TypeError or ValueError for what JSON cannot hold.
     """
-    try:
-        text = _encode(value)
-    except ValueError:  # a float that JSON has no spelling for, or a number of thousands of digits
-        text = _encode(_spelled(value))
+    text = _encode(value)
     text.encode()  # a lone surrogate is no text: UnicodeEncodeError
     return text
 
@@ -59,18 +56,8 @@ def _fallback(value: Any) -> Any:
     return to_jsonable_python(value)
 
 
-def _spelled(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_spelled(item) for item in value]
-    return value if isinstance(value, str | int | float | None) else _spelled(_fallback(value))
-
-
 _encode: Callable[[Any], str] = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_fallback
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_fallback
 ).encode
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from batchmill import Bound, Permanent, Task, TaskError, function_signature, source_digest, task
+from batchmill import Bound, ManifestError, Permanent, Task, TaskError, function_signature, source_digest, task
 
 if TYPE_CHECKING:
     from batchmill import Context
@@ -160,8 +160,9 @@ def python(params: PythonParams, ctx: Context) -> Any:
         arguments = called.params.model_validate(params.model_extra or {})
     except ValidationError as error:
         found = "; ".join(f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in error.errors())
-        raise Permanent(f"`{params.function}` does not take these arguments: {found}") from None
-    result = called.call(arguments, ctx)
+        raise ManifestError(f"`{params.function}` does not take these arguments: {found}") from None
+    waits = called.mode == "async" and called.context is not None
+    result = called.call(arguments, ctx.awaitable() if waits else ctx)
     return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
 
 
