@@ -7,7 +7,8 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from batchmill.api.runs import Run, exit_code, home_path
 from batchmill.driver.feed import Choice
 from batchmill.driver.loop import Observer
 from batchmill.driver.session import Finish, Order, Session
-from batchmill.errors import TaskError, UsageError
+from batchmill.errors import LedgerError, TaskError, UsageError
 from batchmill.ledger.home import Home, NewRun
 from batchmill.ledger.invocation import copy_steps, prepare_invocation, set_run_state
 from batchmill.ledger.lease import Lease, acquire
@@ -200,11 +201,23 @@ def invoke(
         inline=invocation.inline,
         drain_grace=invocation.drain_grace,
     )
-    finish = _watched(order, run, counts, display, observers, opened)
-    _conclude(batch, run)
+    with _folder_stays(paths):
+        finish = _watched(order, run, counts, display, observers, opened)
+        _conclude(batch, run)
     if finish.broken:
         raise TaskError(finish.broken, hint=f"`batchmill logs {run.id}` shows more", code="task/broken")
     return Finished(run, _code(run, finish))
+
+
+@contextmanager
+def _folder_stays(paths: RunPaths) -> Iterator[None]:
+    """Whatever fails once somebody has deleted the run fails for that reason."""
+    try:
+        yield
+    except (OSError, LedgerError) as error:
+        if paths.ledger.exists():
+            raise
+        raise LedgerError(f"run `{paths.id}` was deleted while it ran", code="ledger/gone") from error
 
 
 def _watched(

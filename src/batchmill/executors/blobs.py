@@ -30,6 +30,7 @@ def _pieces(source: Path) -> Iterator[bytes]:
 
 def _store(tmp: Path, pieces: Iterable[bytes]) -> Blob:
     digest, size, name = hashlib.sha256(), 0, f"blob-{os.urandom(12).hex()}"
+    tmp.mkdir(exist_ok=True)  # a job may have removed it
     with open(tmp / name, "xb") as file:
         for piece in pieces:
             file.write(piece)
