@@ -70,7 +70,7 @@ def test_an_exception_keeps_class_message_and_own_frames(rig: Make) -> None:
     outcome = rig("fail").run("fail", text="x" * 50_000)
     assert (outcome.state, outcome.kind) == (JobState.FAILED, FailureKind.ERROR)
     assert outcome.exceptions == ("ValueError", "Exception", "BaseException")
-    assert outcome.message.startswith("\\ud800x")
+    assert outcome.message.startswith("ValueError: \\ud800x")
     assert len(outcome.message) < 11_000
     assert "in fail" in outcome.traceback
     assert "batchmill/executors" not in outcome.traceback

@@ -37,7 +37,7 @@ def test_saved_steps_do_not_run_again_and_read_back_the_same(rig: Make, tmp_path
     r = rig("steps")
     r.answers = grant
     first = r.run("steps", folder=str(tmp_path), stop=True, key="k")
-    assert first.message == "stopped"
+    assert first.message == "RuntimeError: stopped"
     saved = tuple(e.step for e in r.of(StepDone))
     assert r.value("steps", folder=str(tmp_path), key="k", attempt=2, steps=saved)[0] == {
         "name": "first",

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from batchmill.errors import ManifestError, Permanent, RetryLater, Skip
+from batchmill.errors import BatchmillError, ManifestError, Permanent, RetryLater, Skip
 from batchmill.executors.runner import InvalidJob
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState
@@ -27,7 +27,7 @@ def outcome_of(error: BaseException, usage: Usage) -> Outcome:
         JobState.FAILED,
         usage,
         kind=_kind(error),
-        message=_message(error),
+        message=_named(error),
         exceptions=tuple(c.__name__ for c in type(error).__mro__ if c is not object),
         traceback="" if isinstance(error, InvalidJob) else clean(_traceback(error)),
         retry_after=error.after if isinstance(error, RetryLater) else None,
@@ -41,6 +41,13 @@ def _kind(error: BaseException) -> FailureKind:
     if isinstance(error, InvalidJob | ManifestError):
         return FailureKind.INVALID
     return FailureKind.ERROR
+
+
+def _named(error: BaseException) -> str:
+    """The message with the exception's class, as Python shows it; our own and the plain ones speak for themselves."""
+    message, name = _message(error), type(error).__name__
+    plain = isinstance(error, BatchmillError | InvalidJob | RetryLater | Permanent | SystemExit | MemoryError)
+    return message if plain or message.startswith(name) else f"{name}: {message}"
 
 
 def _message(error: BaseException) -> str:
