@@ -6,11 +6,12 @@ Nothing here makes a home. A live run is changed by its own driver, which is ask
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from batchmill.errors import RunHeld, RunNotFound, UsageError
+from batchmill.errors import HomeError, RunHeld, RunNotFound, UsageError
 from batchmill.ledger.home import Home, RunInfo
 from batchmill.ledger.invocation import cancel_job, retry_jobs, set_run_state
 from batchmill.ledger.lease import Owner, acquire, holder
@@ -151,14 +152,24 @@ def remove(home: Path, references: Sequence[str]) -> list[str]:
     """Delete runs; returns their ids. All are found before the first is deleted. Raises RunNotFound, RunHeld."""
     place = existing_home(home)
     found = {paths.id: paths for paths in map(place.find, references)}
-    for paths in found.values():
-        place.remove(paths)
+    with _deleting(home):
+        for paths in found.values():
+            place.remove(paths)
     return list(found)
 
 
 def collect_garbage(home: Path) -> int:
-    """Delete what no run needs any more; returns the bytes that were freed."""
-    return Home(home).gc() if (home / "runs").is_dir() else 0
+    """Delete what no run needs any more; returns the bytes that were freed. Raises LedgerError."""
+    with _deleting(home):
+        return Home(home).gc() if (home / "runs").is_dir() else 0
+
+
+@contextmanager
+def _deleting(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HomeError(f"nothing can be deleted in the home `{home}`: {error.strerror}") from error
 
 
 def verify(home: Path, reference: str | None = None) -> dict[str, list[Finding]]:
