@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 _CELL = 200  # characters
+_INNER_CELL = 60  # of a cell with others to its right, which must keep their place
 
 
 class _Title(NamedTuple):
@@ -47,7 +48,7 @@ class Page:
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> None:
         """Aligned columns, those in `right` to the right; nothing when there are no rows."""
-        cells = [[one_line(str(cell), _CELL) for cell in row] for row in rows]
+        cells = [[*(one_line(str(c), _INNER_CELL) for c in row[:-1]), one_line(str(row[-1]), _CELL)] for row in rows]
         if cells:
             self._blocks.append(_Table(header, cells, right))
 
