@@ -114,7 +114,7 @@ class State:
     def end(self, state: RunState, reason: str, *, now: bool = False, until: float = INFINITY) -> None:
         """Begin to end the run. A harsher end replaces a milder one, never the other way round."""
         if self.ending is None:
-            self.note(f"{state.value}: {reason}")
+            self.note(f"{'stopping now' if now else 'starting nothing more'}: {reason}")
             self.ending = Ending(state, reason, now, until)
             return
         self.ending.until = min(self.ending.until, until)

@@ -5,9 +5,11 @@ The same content for programs is in `details`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from batchmill.model.states import FailureKind
 from batchmill.model.text import duration_text, money_text, number_text, one_line, percent_text, size_text
 from batchmill.report.encode import json_text
 from batchmill.report.page import Page
@@ -123,11 +125,14 @@ def _failures(page: Page, failures: Sequence[FailureGroup]) -> None:
 
 def _next_steps(page: Page, info: RunInfo, failures: Sequence[FailureGroup], pending: int) -> None:
     if failures:
-        first = failures[0].messages[0].first
-        show, again = f"`batchmill show {info.id}/{first}`", f"`batchmill retry {info.id} --failed`"
-        page.text(f"\nhint: {show} shows a failure, {again} tries again")
+        show = shlex.join(["batchmill", "show", f"{info.id}/{failures[0].messages[0].first}"])
+        again = shlex.join(["batchmill", "retry", info.id, "--failed"])
+        # what is invalid is invalid again, until what it was made from is mended
+        curable = any(group.kind != FailureKind.INVALID for group in failures)
+        page.text(f"\nhint: `{show}` shows a failure" + (f", `{again}` tries again" if curable else ""))
     elif pending:
-        page.text(f"\nhint: `batchmill resume {info.id}` goes on with the {pending:,} jobs that have not run yet")
+        resume = shlex.join(["batchmill", "resume", info.id])
+        page.text(f"\nhint: `{resume}` goes on with the {pending:,} jobs that have not run yet")
 
 
 def _groups(page: Page, facts: Facts) -> None:
