@@ -84,7 +84,7 @@ def test_an_exception_keeps_class_message_and_own_frames(rig: Make) -> None:
         ("skip", JobState.SKIPPED, None),
         ("memory", JobState.FAILED, FailureKind.MEMORY),
         ("manifest", JobState.FAILED, FailureKind.INVALID),
-        ("interrupt", JobState.CANCELLED, None),
+        ("interrupt", JobState.FAILED, FailureKind.ERROR),  # the task's own: the engine interrupts nobody like that
     ],
 )
 def test_what_a_task_raises_tells_the_engine_what_to_do(

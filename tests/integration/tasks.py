@@ -167,6 +167,33 @@ async def ignores_cancelling(x: int) -> int:
             continue
 
 
+async def among_others(what: str) -> str:
+    """Good coroutines, and such as would end all of them."""
+    if what == "stops the loop":
+        asyncio.get_running_loop().stop()
+    elif what == "interrupts":
+        raise KeyboardInterrupt
+    elif what == "cancels itself":
+        asyncio.current_task().cancel()  # type: ignore[union-attr]
+    elif what == "cancels all":
+        for task in asyncio.all_tasks():
+            task.cancel()
+    elif what == "exits in the background":
+        kept.append(asyncio.ensure_future(_exit_soon()))
+        await asyncio.sleep(0.2)
+    elif what == "dies":
+        os._exit(3)
+    await asyncio.sleep(0.1)
+    return what
+
+
+kept: list[asyncio.Future[None]] = []
+
+
+async def _exit_soon() -> None:
+    raise SystemExit(5)
+
+
 # --- hooks
 
 

@@ -214,6 +214,28 @@ def test_a_coroutine_that_ignores_its_timeout_costs_only_itself(project: Project
     assert project.no_process_is_left()
 
 
+def test_hostile_coroutines_hurt_nobody_but_themselves(project: Project) -> None:
+    hostile = {
+        "stops the loop": "crashed",
+        "exits in the background": "crashed",
+        "dies": "crashed",
+        "interrupts": "error",
+        "cancels itself": "error",
+    }
+    names = [*(f"good {n}" for n in range(10)), *hostile, *(f"good {n}" for n in range(10, 20))]
+    run = batchmill.run(
+        batchmill.task(tasks.among_others, name="among", version="1"),
+        jobs=[{"name": name, "params": {"what": name}} for name in names],
+        retry={"attempts": 1},
+        home=project.home,
+        progress=False,
+        name="batch",
+    )
+
+    assert {o.name: o.error[0] for o in run.results(state="failed") if o.error} == hostile
+    assert run.counts["succeeded"] == 20
+
+
 def test_the_hooks_of_a_task(project: Project) -> None:
     project.write("texts/one.txt", "the quick brown fox")
     project.write("texts/two.txt", "jumps over")

@@ -97,6 +97,9 @@ def _death(running: Running, event: Died) -> Outcome:
 
 def judged(running: Running, outcome: Outcome) -> Outcome:
     """An outcome in the light of what stopped the attempt. An end that came first stays what it was."""
+    if running.stopping is None and outcome.state is JobState.CANCELLED:
+        text = "the job was cancelled by its own code"
+        return outcome._replace(state=JobState.FAILED, kind=FailureKind.ERROR, message=text)
     if running.stopping is None or outcome.state in _DONE:
         return outcome
     if running.stopping is Stopping.TIMEOUT:

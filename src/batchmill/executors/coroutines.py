@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 import time
+import traceback
 from collections.abc import Coroutine, Generator
 from types import TracebackType
 from typing import Any
@@ -27,6 +28,7 @@ from batchmill.model.events import Event
 from batchmill.model.outcomes import LogSlice, Outcome, Usage
 from batchmill.model.states import JobState
 
+STOPPED = 71  # exit code of a worker whose loop was stopped
 _BEAT_EVERY = 0.5  # seconds; the zygote counts ten seconds without a beat as a hang
 
 
@@ -199,9 +201,16 @@ class AsyncWorker:
         self._over: asyncio.Future[None] | None = None
 
     def serve(self) -> None:
-        """Run jobs until the driver closes the line or says to leave."""
+        """Run jobs until the driver closes the line or says to leave.
+
+        A job that stops the loop ends this process at once: the other jobs must not notice, nor say that they ended.
+        """
         sys.stdout, sys.stderr = _JobStream(sys.stdout), _JobStream(sys.stderr)
-        asyncio.run(self._main())
+        try:
+            asyncio.new_event_loop().run_until_complete(self._main())
+        except BaseException:  # noqa: BLE001 - it ends in the log, and the exit code tells the zygote
+            traceback.print_exc()
+            os._exit(STOPPED)
 
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()

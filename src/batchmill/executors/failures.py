@@ -1,8 +1,10 @@
-"""What an exception of a task means: the failed, skipped or cancelled outcome that it becomes."""
+"""What an exception of a task means: the failed or skipped outcome that it becomes.
+
+Whether it was the engine that cancelled a job is known to the scheduler alone.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -14,15 +16,12 @@ from batchmill.model.states import FailureKind, JobState
 
 _CAP = 10 * 1024  # characters of a message, and of a traceback
 _ENGINE = str(Path(__file__).parent)
-_CANCELS = (KeyboardInterrupt, asyncio.CancelledError)
 
 
 def outcome_of(error: BaseException, usage: Usage) -> Outcome:
-    """The outcome of an attempt that ended with this exception."""
+    """The outcome of an attempt that ended with this exception, also with one that ends programs."""
     if isinstance(error, Skip):
         return Outcome(JobState.SKIPPED, usage, message=_message(error))
-    if isinstance(error, _CANCELS):
-        return Outcome(JobState.CANCELLED, usage, message=_message(error) or "cancelled")
     return Outcome(
         JobState.FAILED,
         usage,
