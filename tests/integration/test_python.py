@@ -143,6 +143,31 @@ if __name__ == "__main__":
     assert project.end(project.spawn(path)).out == "finished 3\n"
 
 
+@pytest.mark.parametrize(("signals", "done"), [(1, 1), (2, 0)])
+def test_an_inline_run_is_interrupted_too(project: Project, signals: int, done: int) -> None:
+    path = project.write(
+        "script.py",
+        """
+import batchmill
+from work import gated
+
+if __name__ == "__main__":
+    run = batchmill.run(gated, matrix={"axes": {"x": [1, 2]}}, defaults={"gate": "open"}, inline=True, progress=False)
+    print(run.state, run.counts["succeeded"], run.counts["failed"])
+""",
+    )
+    process = project.spawn(path)
+    assert wait_for(lambda: project.done() == ["begin 1"])
+    process.send_signal(2)
+    if signals == 1:
+        project.write("open", "")
+    else:
+        process.send_signal(15)  # a second SIGINT might melt into the first
+
+    assert project.end(process).out == f"interrupted {done} 0\n"
+    assert project.done() == ["begin 1", "end 1"][: 1 + done]
+
+
 def test_a_frame_has_a_row_for_each_job(project: Project) -> None:
     pytest.importorskip("pandas")
     ended = project.python("""

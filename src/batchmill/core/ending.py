@@ -26,6 +26,8 @@ def ended(s: State, event: Ended) -> None:
     slot.finished += 1
     if not running.hook:
         s.durations.add(running.row.task, usage.ended - usage.started)
+    if slot.place.mode is Mode.INLINE and outcome.state is JobState.CANCELLED:  # by a signal, which is on its way here
+        running.stopping = Stopping.RELEASE
     leave(s, slot, running, usage.peak_rss)
     conclude(s, slot, running, judged(running, outcome))
     if s.wearing and slot.place.mode is Mode.PROCESS:

@@ -49,12 +49,12 @@ class Inbox:
     def _collect(self, hold: bool) -> list[Event]:
         now = time.monotonic()
         events: list[Event] = []
+        if not hold:  # first: signals that come while an inline attempt runs must be known when it ends
+            events += self._executor.receive(now, MOST_EVENTS)
         with suppress(BlockingIOError):  # nobody posted
             os.eventfd_read(self._wake)
         while self._posted:
             events.append(self._posted.popleft())
-        if not hold:
-            events += self._executor.receive(now, MOST_EVENTS)
         if now >= self._requests_at:
             self._requests_at = now + REQUEST_INTERVAL
             events += self._take_requests(now)

@@ -141,7 +141,7 @@ class Session:
             stack.callback(feeder.close)
             feeder.start()
             self._begin_plan(journal, inbox, stack)
-            signals = stack.enter_context(interrupts.as_events(inbox.post))
+            signals = stack.enter_context(interrupts.as_events(inbox.post, executor.interrupt))
             drive(self.scheduler, inbox, executor, journal, feeder, self)
         if feeder.error is not None:
             raise feeder.error

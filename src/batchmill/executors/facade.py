@@ -87,6 +87,11 @@ class Executors:
         for executor in self._all:
             executor.set_prepared(prepared)
 
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the inline attempt that runs now, if any. For signal handlers."""
+        if self._inline is not None:
+            self._inline.interrupt()
+
     def close(self) -> None:
         """See `base.Executor`."""
         for executor in self._all:

@@ -21,6 +21,7 @@ from batchmill.executors.worker import load_runners
 from batchmill.model.commands import Ack, Recall, Start, Stop
 from batchmill.model.events import Broken, Ended, Event, Ready, Recalled
 from batchmill.model.outcomes import LogSlice, Outcome
+from batchmill.model.states import JobState
 
 
 class InlineExecutor:
@@ -42,7 +43,7 @@ class InlineExecutor:
         self._port = InlinePort(self)
         self._environment: Environment | None = None
         self._meter = Meter()
-        self._closed = False
+        self._closed = self._running = self._interrupted = False
 
     def open(self) -> None:
         """Import the tasks."""
@@ -103,6 +104,12 @@ class InlineExecutor:
                 self._environment.seeder.remove()
             os.close(self._wake)
 
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the attempt that runs now, if any: it ends cancelled. For signal handlers."""
+        if self._running:
+            self._interrupted = True
+            raise KeyboardInterrupt
+
     def say(self, event: Event) -> None:
         """Add an event of the running job."""
         self._events.append(event)
@@ -111,7 +118,12 @@ class InlineExecutor:
         assert self._environment is not None
         self._port.begin(start.slot)
         with _put_back(), contextlib.chdir(self._settings.folder):
-            outcome = Attempt(Work._make(work_of(start)), self._environment, self._port, self._meter).run()
+            attempt = Attempt(Work._make(work_of(start)), self._environment, self._port, self._meter)
+            self._running = True
+            outcome = attempt.run()
+            self._running = False
+        if self._interrupted and "KeyboardInterrupt" in outcome.exceptions:
+            outcome = Outcome(JobState.CANCELLED, outcome.usage)
         self._events.append(Ended(time.monotonic(), start.slot, start.row.job, self._with_log(start.slot, outcome)))
 
     def _with_log(self, slot: int, outcome: Outcome) -> Outcome:
