@@ -54,7 +54,7 @@ def _ahead(s: State, row: Row) -> int:
 
 
 def _may_start(s: State, slot: Slot, row: Row) -> bool:
-    return _suspect_may(s, slot, row) and _paced(s) and _fits(s, slot, row)
+    return _suspect_may(s, slot, row) and _paced(s) and _lane_is_open(s, row) and _fits(s, slot, row)
 
 
 def _group_is_full(s: State, group: str) -> bool:
@@ -70,6 +70,16 @@ def _suspect_may(s: State, slot: Slot, row: Row) -> bool:
 
 def _paced(s: State) -> bool:
     return s.pacer is None or s.pacer.when(s.now) <= s.now
+
+
+def _lane_is_open(s: State, row: Row) -> bool:
+    """Under `order: group` a group begins when the attempts of those before it have ended.
+
+    One of theirs that waits for another attempt holds nobody up.
+    """
+    if row.lane == 0:
+        return True
+    return all(r.row.lane >= row.lane or r.row.job < 0 for slot in s.slots.values() for r in slot.queue)
 
 
 def _fits(s: State, slot: Slot, row: Row) -> bool:

@@ -234,9 +234,7 @@ class Manifest(_Section):
     jobs: list[JobSection] = Field(default_factory=list, description="jobs described one by one")
     matrix: MatrixSection | None = Field(None, description="combinations of values")
     table: TableSection | None = Field(None, description="one job a row of a table")
-    order: Literal["plan", "group"] = Field(
-        "plan", description="`group`: jobs of one group start before those of the next"
-    )
+    order: Literal["plan", "group"] = Field("plan", description="`group`: one group ends before the next begins")
     seed: int = Field(0, ge=0, lt=2**63, description="seeds `ctx.seed`, `random` and `numpy.random` of every job")
     reuse: Literal["any", "name", "never"] | None = Field(
         None, description="whose results count as done; default: what the task declares"
