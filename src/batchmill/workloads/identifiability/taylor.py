@@ -198,23 +198,21 @@ class Point(NamedTuple):
     inputs: Mapping[str, list[int]]
 
 
-def output_sensitivities(
-    system: System, point: Point, unknown_states: Sequence[int], orders: int, prime: int
-) -> Iterator[Residues]:
+def output_sensitivities(system: System, point: Point, orders: int, prime: int) -> Iterator[Residues]:
     """For each order up to `orders` the Taylor coefficients of d(outputs)/d(unknowns), outputs x unknowns.
 
-    Unknowns are the initial values of `unknown_states` (indexes), then the parameters.
-    Raises VanishingDenominator.
+    Unknowns are the states' initial values, then the parameters. Raises VanishingDenominator.
     """
-    size, width = len(system.states), len(unknown_states) + len(system.parameters)
+    size = len(system.states)
+    width = size + len(system.parameters)
     flow = _Flow(system, point, prime)
     jacobian = {at: flow.coefficients(node) for at, node in system.jacobian.items()}
     convolution = Convolution(jacobian, (len(system.roots), size), width, prime)
     forcing = [flow.coefficients(node) for node in system.forcing.values()]
     at = np.array(list(system.forcing), dtype=np.intp).reshape(-1, 2).T
-    at_row, at_column = at[0], at[1] + len(unknown_states)
+    at_row, at_column = at[0], at[1] + size
     sensitivities = np.zeros((size, width), dtype=np.int64)
-    sensitivities[list(unknown_states), range(len(unknown_states))] = 1
+    sensitivities[range(size), range(size)] = 1
     for order in range(orders):
         inverse = flow.step(order)
         rows = convolution.step(order, sensitivities)

@@ -1,0 +1,214 @@
+"""The observability-identifiability matrix of a model at random points modulo primes.
+
+A `Sampler` compiles a model once; each `Sample` it draws holds the whole matrix at one point, so that questions about
+known values and about fewer or further outputs are ranks of parts of it. How many points make a verdict is decided in
+`analysis`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+
+from batchmill.workloads.identifiability import linear
+from batchmill.workloads.identifiability.expressions import Expression
+from batchmill.workloads.identifiability.model import Known, Model, Unsupported
+from batchmill.workloads.identifiability.system import compile_system
+from batchmill.workloads.identifiability.taylor import (
+    MAX_ORDERS,
+    Point,
+    Residues,
+    VanishingDenominator,
+    output_sensitivities,
+)
+
+PRIMES = (2147483647, 2147483629, 2147483587, 2147483579, 2147483563, 2147483549, 2147483543, 2147483497)
+"""The largest below 2**31."""
+
+MAX_UNKNOWNS = 1000  # states and parameters
+_DRAWS = 3  # of a point where no denominator vanishes; a random one vanishes with probability 1e-9
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The matrix at one point: Taylor coefficients of the outputs' derivatives with respect to the unknowns.
+
+    `names` are the columns: the states (their initial values), then the parameters. `known` are the states whose
+    initial value is known. `values` holds the residue of every name and constant, `inputs` the Taylor coefficients of
+    the inputs. `rows` is a list of orders; each is outputs x columns, in the order of `outputs`.
+    """
+
+    prime: int
+    names: tuple[str, ...]
+    known: frozenset[str]
+    outputs: tuple[str, ...]
+    values: Mapping[str, int]
+    inputs: Mapping[str, Sequence[int]]
+    rows: Sequence[Residues]
+
+    @cached_property
+    def unknowns(self) -> tuple[str, ...]:
+        """The names that are not known."""
+        return tuple(name for name in self.names if name not in self.known)
+
+    def rank(self, *, known: Collection[str] = (), outputs: Collection[str] | None = None) -> int:
+        """The rank when further names are known (generic values), and with some of the outputs only."""
+        unknowns = [name for name in self.unknowns if name not in known]
+        return len(unknowns) - len(self.null_space(known=known, outputs=outputs))
+
+    def null_space(self, *, known: Collection[str] = (), outputs: Collection[str] | None = None) -> list[list[int]]:
+        """The null space's basis over all `names` in reduced row echelon form; entries of known names are zero."""
+        free = [i for i, name in enumerate(self.names) if name not in self.known and name not in known]
+        basis = linear.null_space(self._matrix(free, outputs), len(free), self.prime)
+        return [self._spread(vector, free) for vector in basis]
+
+    def identifiable(self, *, known: Collection[str] = (), outputs: Collection[str] | None = None) -> frozenset[str]:
+        """The names that are determined locally; known ones are among them."""
+        zero = linear.determined(self.null_space(known=known, outputs=outputs), len(self.names))
+        return frozenset(self.names[i] for i in zero)
+
+    def curve(self) -> list[int]:
+        """The rank after each order of derivatives, from 0 to the order where it is final."""
+        free = [i for i, name in enumerate(self.names) if name not in self.known]
+        growth = linear.independent(self._matrix(free, None), len(free), self.prime)
+        orders = [row // len(self.outputs) for row in growth]
+        return [sum(order <= k for order in orders) for k in range(max(orders, default=0) + 1)]
+
+    def _matrix(self, columns: list[int], outputs: Collection[str] | None) -> list[list[int]]:
+        chosen = [i for i, name in enumerate(self.outputs) if outputs is None or name in outputs]
+        return [row for block in self.rows for row in block[chosen][:, columns].tolist()]
+
+    def _spread(self, vector: list[int], columns: list[int]) -> list[int]:
+        whole = [0] * len(self.names)
+        for column, value in zip(columns, vector, strict=True):
+            whole[column] = value
+        return whole
+
+
+class Sampler:
+    """Draws samples of one model under its options.
+
+    `extra` are further outputs that `Sample` methods can be asked about; without asking for them (`outputs`) they
+    count. With `separable`, samples hold enough orders for any subset of the outputs, which extra outputs imply.
+    Raises Unsupported for models outside the method's scope.
+    """
+
+    def __init__(self, model: Model, *, extra: Mapping[str, Expression] | None = None, separable: bool = False) -> None:
+        if model.unknown_inputs:
+            raise Unsupported(f"`{model.unknown_inputs[0]}` is an unknown input, which this version cannot analyse")
+        if len(model.states) + len(model.parameters) > MAX_UNKNOWNS:
+            raise Unsupported(f"there are more than {MAX_UNKNOWNS:,} states and parameters")
+        self.model = replace(model, outputs={**model.outputs, **(extra or {})})
+        self._system = compile_system(self.model, constant_inputs=model.options.nonzero_input_derivatives == 0)
+        known = model.options.known or Known({}, generic=True)
+        self._known = frozenset(known.values)
+        self._values = {} if known.generic else {s: v for s, v in known.values.items() if v is not None}
+        self.names = model.states + model.parameters
+        count = len(self.model.outputs)
+        self._groups = [[i] for i in range(count)] if separable or extra else [list(range(count))]
+        self._target: int | None = None
+
+    def primes(self) -> Iterator[int]:
+        """Primes that divide no number of the model."""
+        numbers = self._system.numbers() | set(self._values.values())
+        for prime in PRIMES:
+            if all(n.denominator % prime and (n == 0 or n.numerator % prime) for n in numbers):
+                yield prime
+
+    def draw(
+        self,
+        seed: int | str,
+        *,
+        prime: int | None = None,
+        held: Mapping[str, int] | None = None,
+        inputs: Mapping[str, Sequence[int]] | None = None,
+    ) -> Sample:
+        """The matrix at a random point; `held` names keep these residues, and `inputs` these Taylor coefficients.
+
+        The point follows from the seed, the prime and what is held.
+        """
+        prime = prime or next(self.primes())
+        if self._values and self._target is None:
+            # specific values lower ranks, never raise them: the generic rank tells when to stop
+            generic = self._draw(seed, prime, held or {}, inputs or {}, {})
+            self._target = generic.rank()
+        return self._draw(seed, prime, held or {}, inputs or {}, self._values)
+
+    def _draw(
+        self,
+        seed: int | str,
+        prime: int,
+        held: Mapping[str, int],
+        inputs: Mapping[str, Sequence[int]],
+        specific: Mapping[str, Fraction],
+    ) -> Sample:
+        for attempt in range(_DRAWS):
+            source = random.Random(f"{seed} {prime} {attempt}")
+            point = self._point(source, prime, {**{s: _modulo(v, prime) for s, v in specific.items()}, **held}, inputs)
+            try:
+                rows = self._rows(point, prime, bool(specific))
+            except VanishingDenominator:
+                continue
+            values = dict(zip(self.model.states, point.states, strict=True)) | dict(point.leaves)
+            outputs = tuple(self.model.outputs)
+            return Sample(prime, self.names, self._known, outputs, values, point.inputs, rows)
+        where = "at the given initial values" if specific else "everywhere"
+        raise Unsupported(f"a denominator is zero {where}")
+
+    def _point(
+        self, source: random.Random, prime: int, held: Mapping[str, int], inputs: Mapping[str, Sequence[int]]
+    ) -> Point:
+        derivatives, length = self.model.options.nonzero_input_derivatives, self._orders()
+        drawn = {name: source.randrange(1, prime) for name in (*self.model.states, *self._system.leaves)} | dict(held)
+        free = length if derivatives is None else min(derivatives + 1, length)
+        series = {
+            name: [source.randrange(1, prime) for _ in range(free)] + [0] * (length - free)
+            for name in self._system.inputs
+        }
+        series |= {name: list(given) for name, given in inputs.items() if name in series}
+        leaves = {name: drawn[name] for name in self._system.leaves}
+        return Point(leaves=leaves, states=[drawn[name] for name in self.model.states], inputs=series)
+
+    def _patience(self) -> int:
+        """Orders without growth after which a rank at specific values counts as final.
+
+        There is no bound from theory: x' = 1 + a*x**m with x(0) = 0 shows `a` in derivative m + 1 first. Orders of
+        vanishing grow by at most the degree with each state that a signal passes.
+        """
+        return (len(self.model.states) + 1) * (self._system.degree + 1) + len(self.names)
+
+    def _orders(self) -> int:
+        each = self._patience() if self._values else 1
+        return min((len(self.names) + 1) * each, MAX_ORDERS)
+
+    def _rows(self, point: Point, prime: int, specific: bool) -> list[Residues]:
+        """The matrix up to the order where the rank of each group of outputs is final."""
+        pace = 1 + len(self.names) // 16  # a rank costs about as much as some orders
+        blocks: list[Residues] = []
+        for order, block in enumerate(output_sensitivities(self._system, point, self._orders(), prime)):
+            blocks.append(block)
+            due = order % pace == 0 or order + 1 == self._orders()
+            if due and all(self._is_final(blocks, group, prime, specific) for group in self._groups):
+                return blocks
+        raise Unsupported(f"the rank is not final after {MAX_ORDERS:,} derivatives")
+
+    def _is_final(self, blocks: list[Residues], outputs: list[int], prime: int, specific: bool) -> bool:
+        """Whether later orders cannot add to the rank of these outputs."""
+        # at a generic point all states count, known or not: only the span over all of them stalls for good
+        columns = [i for i, name in enumerate(self.names) if not (specific and name in self._known)]
+        rows = [row for block in blocks for row in block[outputs][:, columns].tolist()]
+        growth = [row // len(outputs) for row in linear.independent(rows, len(columns), prime)]
+        if len(growth) == len(columns):
+            return True
+        if not specific:
+            # closed under differentiation as soon as one derivative adds nothing
+            return len(set(growth)) < len(blocks)
+        reached = len(self._groups) == 1 and self._target is not None and len(growth) >= self._target
+        return reached or len(blocks) - 1 - (growth[-1] if growth else -1) >= self._patience()
+
+
+def _modulo(value: Fraction, prime: int) -> int:
+    return value.numerator * pow(value.denominator, -1, prime) % prime
