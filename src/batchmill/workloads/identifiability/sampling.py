@@ -125,17 +125,19 @@ class Sampler:
         prime: int | None = None,
         held: Mapping[str, int] | None = None,
         inputs: Mapping[str, Sequence[int]] | None = None,
+        orders: int | None = None,
     ) -> Sample:
         """The matrix at a random point; `held` names keep these residues, and `inputs` these Taylor coefficients.
 
-        The point follows from the seed, the prime and what is held.
+        The point follows from the seed, the prime and what is held. Without `orders` there are as many as make the
+        rank final; who draws many points saves time by giving the `len(sample.rows)` of an earlier one.
         """
         prime = prime or next(self.primes())
         if self._values and self._target is None:
             # specific values lower ranks, never raise them: the generic rank tells when to stop
-            generic = self._draw(seed, prime, held or {}, inputs or {}, {})
+            generic = self._draw(seed, prime, held or {}, inputs or {}, {}, None)
             self._target = generic.rank()
-        return self._draw(seed, prime, held or {}, inputs or {}, self._values)
+        return self._draw(seed, prime, held or {}, inputs or {}, self._values, orders)
 
     def _draw(
         self,
@@ -144,12 +146,13 @@ class Sampler:
         held: Mapping[str, int],
         inputs: Mapping[str, Sequence[int]],
         specific: Mapping[str, Fraction],
+        orders: int | None,
     ) -> Sample:
         for attempt in range(_DRAWS):
             source = random.Random(f"{seed} {prime} {attempt}")
             point = self._point(source, prime, {**{s: _modulo(v, prime) for s, v in specific.items()}, **held}, inputs)
             try:
-                rows = self._rows(point, prime, bool(specific))
+                rows = self._rows(point, prime, bool(specific), orders)
             except VanishingDenominator:
                 continue
             values = dict(zip(self.model.states, point.states, strict=True)) | dict(point.leaves)
@@ -184,8 +187,10 @@ class Sampler:
         each = self._patience() if self._values else 1
         return min((len(self.names) + 1) * each, MAX_ORDERS)
 
-    def _rows(self, point: Point, prime: int, specific: bool) -> list[Residues]:
-        """The matrix up to the order where the rank of each group of outputs is final."""
+    def _rows(self, point: Point, prime: int, specific: bool, orders: int | None) -> list[Residues]:
+        """The matrix of so many orders, or up to the order where the rank of each group of outputs is final."""
+        if orders is not None:
+            return list(output_sensitivities(self._system, point, orders, prime))
         pace = 1 + len(self.names) // 16  # a rank costs about as much as some orders
         blocks: list[Residues] = []
         for order, block in enumerate(output_sensitivities(self._system, point, self._orders(), prime)):
