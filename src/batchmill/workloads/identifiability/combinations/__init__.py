@@ -20,7 +20,12 @@ from itertools import islice
 from batchmill.workloads.identifiability.combinations.coefficients import search_coefficients, search_exponents
 from batchmill.workloads.identifiability.combinations.lattice import echelon
 from batchmill.workloads.identifiability.combinations.pool import OutOfTime, Pool, Source
-from batchmill.workloads.identifiability.combinations.search import Component, search_power_products, search_sums
+from batchmill.workloads.identifiability.combinations.search import (
+    Component,
+    search_power_products,
+    search_ratios,
+    search_sums,
+)
 from batchmill.workloads.identifiability.model import Model, Options
 from batchmill.workloads.identifiability.sampling import Sampler
 
@@ -108,12 +113,12 @@ def _held(model: Model, pool: Pool, components: list[Component]) -> dict[str, in
 
 def _search(components: list[Component], held: dict[str, int]) -> None:
     """Stage after stage over all components that are not complete: the cheap ansatzes first for each."""
-    stages: list[Callable[[Component], None]] = [search_power_products]
-    stages += [_sums(degree, negative) for degree, negative in ((1, False), (2, False), (2, True))]
+    stages: list[Callable[[Component], None]] = [search_power_products, _sums(1, False), _ratios(1)]
+    stages += [_sums(2, False), _sums(2, True)]
     if held:
         stages.append(lambda component: search_exponents(component, held))
         stages += [_mixed(held, degree, negative) for degree, negative in ((1, False), (2, False), (2, True))]
-    stages += [_sums(degree, negative) for degree in (3, 4) for negative in (False, True)]
+    stages += [_ratios(2), *(_sums(degree, negative) for degree in (3, 4) for negative in (False, True))]
     for stage in stages:
         for component in components:
             if not component.complete:
@@ -122,6 +127,10 @@ def _search(components: list[Component], held: dict[str, int]) -> None:
 
 def _sums(degree: int, negative: bool) -> Callable[[Component], None]:
     return lambda component: search_sums(component, degree, negative=negative)
+
+
+def _ratios(degree: int) -> Callable[[Component], None]:
+    return lambda component: search_ratios(component, degree)
 
 
 def _mixed(held: dict[str, int], degree: int, negative: bool) -> Callable[[Component], None]:

@@ -13,11 +13,13 @@ from itertools import combinations, pairwise, product
 from math import comb
 
 import numpy as np
+import numpy.typing as npt
 
-from batchmill.workloads.identifiability.combinations.functions import Function, power_product
+from batchmill.workloads.identifiability.combinations.functions import Function, Term, power_product
 from batchmill.workloads.identifiability.combinations.lattice import Vector
 
 Row = list[int]
+Residues = npt.NDArray[np.int64]
 Rows = Callable[[Mapping[str, int], Sequence[Row], int], list[Row]]
 """Conditions from the residues at a point, the null vectors there (over the ansatz' names), and the prime."""
 
@@ -37,21 +39,48 @@ def polynomial_rows(names: Sequence[str], exponents: Sequence[Vector], varying: 
     table = np.array(exponents, dtype=np.int64)
 
     def rows(point: Mapping[str, int], vectors: Sequence[Row], prime: int) -> list[Row]:
-        values = np.ones(len(table), dtype=np.int64)
-        for column, name in enumerate(names):
-            powers = {int(e): pow(point[name], int(e), prime) for e in np.unique(table[:, column])}
-            values = values * np.array([powers[int(e)] for e in table[:, column]], dtype=np.int64) % prime
+        values = _values(table, [point[name] for name in names], prime)
         inverses = [pow(point[name], -1, prime) for name in names[:varying]]
-        found = []
-        for vector in vectors:
-            slopes = np.array([v * i % prime for v, i in zip(vector, inverses, strict=True)], dtype=np.int64)
-            total = np.zeros(len(table), dtype=np.int64)
-            for column, slope in enumerate(slopes):
-                total = (total + table[:, column] % prime * slope) % prime
-            found.append((total * values % prime).tolist())
-        return found
+        slopes = [_logarithmic_slopes(table, vector, inverses, prime) for vector in vectors]
+        return [(slope * values % prime).tolist() for slope in slopes]
 
     return rows
+
+
+def ratio_rows(names: Sequence[str], exponents: Sequence[Vector]) -> Rows:
+    """Conditions on the minors p_s q_t - p_t q_s (s < t) of a ratio of two sums, sum p_s m_s / sum q_t m_t.
+
+    The derivative of P / Q along v vanishes where Q vP - P vQ does, which is linear in the minors of (P, Q).
+    """
+    table = np.array(exponents, dtype=np.int64)
+    first, second = np.triu_indices(len(table), 1)
+
+    def rows(point: Mapping[str, int], vectors: Sequence[Row], prime: int) -> list[Row]:
+        values = _values(table, [point[name] for name in names], prime)
+        inverses = [pow(point[name], -1, prime) for name in names]
+        products = values[first] * values[second] % prime
+        slopes = [_logarithmic_slopes(table, vector, inverses, prime) for vector in vectors]
+        return [((slope[first] - slope[second]) % prime * products % prime).tolist() for slope in slopes]
+
+    return rows
+
+
+def _values(table: Residues, point: Sequence[int], prime: int) -> Residues:
+    """The power products at a point."""
+    values = np.ones(len(table), dtype=np.int64)
+    for column, value in enumerate(point):
+        lowest = int(table[:, column].min())
+        powers = [pow(value, e, prime) for e in range(lowest, int(table[:, column].max()) + 1)]
+        values = values * np.array(powers, dtype=np.int64)[table[:, column] - lowest] % prime
+    return values
+
+
+def _logarithmic_slopes(table: Residues, vector: Row, inverses: Sequence[int], prime: int) -> Residues:
+    """The derivatives of the power products along a vector, each divided by the product itself."""
+    total = np.zeros(len(table), dtype=np.int64)
+    for column, (entry, inverse) in enumerate(zip(vector, inverses, strict=True)):
+        total = (total + table[:, column] % prime * (entry * inverse % prime)) % prime
+    return total
 
 
 def power_products(count: int, degree: int, *, negative: bool) -> list[Vector]:
@@ -91,9 +120,18 @@ def monomial(names: Sequence[str], exponents: Vector) -> Function:
 
 def polynomial(names: Sequence[str], products: Sequence[Vector], coefficients: Vector) -> Function:
     """The sum as a function, its terms in order of descending simplicity."""
+    return Function(_terms(names, products, coefficients))
+
+
+def ratio(names: Sequence[str], products: Sequence[Vector], above: Vector, below: Vector) -> Function:
+    """The ratio of two sums as a function."""
+    return Function(_terms(names, products, above), _terms(names, products, below))
+
+
+def _terms(names: Sequence[str], products: Sequence[Vector], coefficients: Vector) -> tuple[Term, ...]:
     used = [(e, c) for e, c in zip(products, coefficients, strict=True) if c]
     used.sort(key=lambda pair: (complexity(pair[0])[:2], [-e for e in pair[0]]))
-    return Function(tuple(power_product(zip(names, e, strict=True), c) for e, c in used))
+    return tuple(power_product(zip(names, e, strict=True), c) for e, c in used)
 
 
 def monomial_cost(exponents: Vector) -> tuple[int, int, int, Vector]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 
 from batchmill.workloads.identifiability.combinations.lattice import residue
 
@@ -37,56 +36,64 @@ class Term:
 
 @dataclass(frozen=True)
 class Function:
-    """A sum of terms. An exponent that is no whole number stands in functions of one term only."""
+    """A sum of terms over another. An exponent that is no whole number stands in functions of one term only."""
 
     terms: tuple[Term, ...]
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The parameters in it, those in exponents included."""
-        powers = [power for term in self.terms for power in term.powers]
-        return frozenset(name for name, _ in powers) | {name for _, e in powers for name, _ in e.slopes}
+    denominator: tuple[Term, ...] = ()
 
     def direction(self, point: Mapping[str, int], names: Sequence[str], prime: int) -> list[int]:
-        """A multiple of the gradient with respect to `names`; of a single term that of its logarithm."""
-        total = dict.fromkeys(names, 0)
-        for term in self.terms:
-            value = 1 if len(self.terms) == 1 else _value(term, point, prime)
-            for name, exponent in term.powers:
-                if name in total:
-                    total[name] += value * exponent.at(point, prime) * pow(point[name], -1, prime)
-        return [total[name] % prime for name in names]
-
-    @cached_property
-    def cost(self) -> tuple[int, ...]:
-        """Simpler functions cost less: few terms, low degree, positive exponents, small numbers."""
-        exponents = [e.constant for term in self.terms for _, e in term.powers]
-        return (
-            len(self.terms),
-            int(sum(map(abs, exponents))),
-            sum(e < 0 for e in exponents),
-            sum(abs(term.coefficient) for term in self.terms),
-            sum(term.coefficient < 0 for term in self.terms),
-        )
+        """A multiple of the gradient with respect to `names`."""
+        if len(self.terms) == 1 and not self.denominator:
+            return _logarithmic_slope(self.terms[0], point, names, prime)
+        value, slope = _slope(self.terms, point, names, prime)
+        if not self.denominator:
+            return slope
+        below, slope_below = _slope(self.denominator, point, names, prime)
+        return [(a * below - b * value) % prime for a, b in zip(slope, slope_below, strict=True)]
 
     def __str__(self) -> str:
-        lowest = self._common_denominator()
-        terms = [_term(_shifted(term, lowest)) for term in self.terms]
+        above = _joined([_term(term) for term in self.terms])
+        if self.denominator:
+            below = _joined([_term(term) for term in self.denominator])
+            return f"{_bracketed(above)}/{_bracketed(below)}"
+        lowest = _common_denominator(self.terms)
         if not lowest:
-            return _joined(terms)
+            return above
+        above = _joined([_term(_shifted(term, lowest)) for term in self.terms])
         below = "*".join(_power(name, Exponent(-e)) for name, e in lowest.items())
-        below = f"({below})" if len(lowest) > 1 else below
-        above = _joined(terms)
-        return f"{f'({above})' if len(terms) > 1 else above}/{below}"
+        return f"{_bracketed(above) if len(self.terms) > 1 else above}/{f'({below})' if len(lowest) > 1 else below}"
 
-    def _common_denominator(self) -> dict[str, Fraction]:
-        """The negative exponents that all terms of the text share a denominator for."""
-        lowest: dict[str, Fraction] = {}
-        for term in self.terms:
-            for name, exponent in term.powers:
-                if not exponent.slopes and exponent.constant < 0:
-                    lowest[name] = min(lowest.get(name, Fraction(0)), exponent.constant)
-        return lowest
+
+def _slope(terms: Sequence[Term], point: Mapping[str, int], names: Sequence[str], prime: int) -> tuple[int, list[int]]:
+    """The value of a sum and its gradient."""
+    total, gradient = 0, [0] * len(names)
+    for term in terms:
+        value = _value(term, point, prime)
+        total += value
+        slope = _logarithmic_slope(term, point, names, prime)
+        gradient = [(old + value * new) % prime for old, new in zip(gradient, slope, strict=True)]
+    return total % prime, gradient
+
+
+def _logarithmic_slope(term: Term, point: Mapping[str, int], names: Sequence[str], prime: int) -> list[int]:
+    powers = dict(term.powers)
+    return [
+        powers[name].at(point, prime) * pow(point[name], -1, prime) % prime if name in powers else 0 for name in names
+    ]
+
+
+def _common_denominator(terms: Sequence[Term]) -> dict[str, Fraction]:
+    """The lowest exponent of each name that has a negative one."""
+    lowest: dict[str, Fraction] = {}
+    for term in terms:
+        for name, exponent in term.powers:
+            if not exponent.slopes and exponent.constant < 0:
+                lowest[name] = min(lowest.get(name, Fraction(0)), exponent.constant)
+    return lowest
+
+
+def _bracketed(text: str) -> str:
+    return text if text.isidentifier() or text.isdigit() else f"({text})"
 
 
 def power_product(powers: Iterable[tuple[str, int]], coefficient: int = 1) -> Term:

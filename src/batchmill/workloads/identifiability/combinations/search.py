@@ -8,6 +8,7 @@ from batchmill.workloads.identifiability.combinations import ansatz
 from batchmill.workloads.identifiability.combinations.functions import Function
 from batchmill.workloads.identifiability.combinations.lattice import (
     Vector,
+    echelon,
     integers,
     is_primitive,
     null_space,
@@ -114,3 +115,35 @@ def offer_solutions(
     candidates = short_vectors(whole, cost) + short_vectors(reduced_basis(whole), cost)
     candidates.sort(key=cost)
     component.offer(ansatz.polynomial(names, products, c) for c in candidates)
+
+
+def search_ratios(component: Component, degree: int) -> None:
+    """Ratios of two sums of power products of at most this degree.
+
+    Solutions are alternating matrices; those of rank two are the minors of a pair (numerator, denominator), which
+    their rows span.
+    """
+    width = len(component.names)
+    count = ansatz.size_of(width, degree, negative=False) + 1
+    size = count * (count - 1) // 2
+    if size > MAX_TERMS:
+        return
+    products = [*ansatz.power_products(width, degree, negative=False), (0,) * width]
+    solutions = component.pool.solve(ansatz.ratio_rows(component.names, products), component.columns, size)
+    cost = ansatz.polynomial_cost(products)
+    for solution in sorted(solutions, key=lambda row: sum(v != 0 for v in row)):
+        pair = _pair(solution, count, component.pool.prime)
+        if pair:
+            below, above = short_vectors(pair, cost)[:2]
+            component.offer([ansatz.ratio(component.names, products, above, below)])
+
+
+def _pair(minors: Sequence[int], count: int, prime: int) -> list[Vector]:
+    """A short basis of the row space of an alternating matrix, when its rank is two."""
+    matrix = [[0] * count for _ in range(count)]
+    places = [(i, j) for i in range(count) for j in range(i + 1, count)]
+    for (i, j), value in zip(places, minors, strict=True):
+        matrix[i][j], matrix[j][i] = value, -value % prime
+    rows = echelon(matrix, count, prime)[0]
+    whole = [v for row in rows if (v := integers(row, prime))]
+    return reduced_basis(whole) if len(rows) == len(whole) == 2 else []
