@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from batchmill.workloads.identifiability.model import Model
+from batchmill.workloads.identifiability.model import Model, Unsupported
 from batchmill.workloads.identifiability.sampling import PRIMES, Sample, Sampler
+from batchmill.workloads.identifiability.transcendental import NoRoot
 
 __all__ = ["PRIMES", "Sample", "Sampler", "Verdict", "analyse", "sample"]
 
@@ -35,10 +36,15 @@ def analyse(model: Model, seed: int = 0) -> Verdict:
     sampler = Sampler(model)
     seen: list[Verdict] = []
     for prime in sampler.primes():
-        verdict = _verdict(sampler.draw(seed, prime=prime))
+        try:
+            verdict = _verdict(sampler.draw(seed, prime=prime))
+        except NoRoot:  # of a number perhaps, which has one modulo every second prime
+            continue
         if verdict in seen and verdict.rank == max(v.rank for v in seen):
             return verdict
         seen.append(verdict)
+    if len(seen) < 2:
+        raise Unsupported("no point was found where all radicands are squares")
     raise ArithmeticError("no two primes agree on the rank")
 
 

@@ -6,6 +6,7 @@ Vectors are lists of residues in range(prime).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from flint import nmod_mat
@@ -62,3 +63,16 @@ def null_space(rows: Vectors, width: int, prime: int) -> list[list[int]]:
 def determined(null_vectors: Vectors, width: int) -> list[int]:
     """The columns whose entry is zero in every null vector."""
     return [column for column in range(width) if not any(vector[column] for vector in null_vectors)]
+
+
+def rational(residue: int, prime: int, bound: int) -> Fraction | None:
+    """The fraction below `bound` in numerator and denominator that a residue stands for, if there is one.
+
+    P. S. Wang, "A p-adic algorithm for univariate partial fractions", SYMSAC 1981. It is unique for 2 bound**2 < prime.
+    """
+    above, below, old, new = prime, residue % prime, 0, 1
+    while below >= bound:
+        quotient = above // below
+        above, below = below, above - quotient * below
+        old, new = new, old - quotient * new
+    return Fraction(below, new) if abs(new) < bound else None

@@ -21,15 +21,26 @@ from batchmill.workloads.identifiability.taylor import (
     MAX_ORDERS,
     Point,
     Residues,
-    VanishingDenominator,
     output_sensitivities,
 )
+from batchmill.workloads.identifiability.transcendental import (
+    NoRoot,
+    Rules,
+    VanishingDenominator,
+    find_rules,
+    residue,
+)
 
-PRIMES = (2147483647, 2147483629, 2147483587, 2147483579, 2147483563, 2147483549, 2147483543, 2147483497)
-"""The largest below 2**31."""
+PRIMES = (
+    *(2147483579, 2147483123, 2147482763, 2147481563, 2147481143, 2147480927, 2147480327, 2147479823),
+    *(2147479787, 2147478899, 2147478083, 2147477807, 2147477687, 2147477159, 2147473283, 2147473127),
+)
+"""The largest below 2**31 for which (p - 1) / 2 is prime too: squares then have roots of any degree."""
 
 MAX_UNKNOWNS = 1000  # states and parameters
 _DRAWS = 3  # of a point where no denominator vanishes; a random one vanishes with probability 1e-9
+_ROOT_DRAWS = 300  # of a point where all radicands are squares; each is one with probability 1/2
+_SQUARE_DRAWS = 100  # of these at points whose coordinates are squares
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,16 @@ class Sampler:
         count = len(self.model.outputs)
         self._groups = [[i] for i in range(count)] if separable or extra else [list(range(count))]
         self._target: int | None = None
+        self._rules = self._find_rules({})
+        self._specific_rules = self._find_rules(self._values)
+
+    def _find_rules(self, specific: Mapping[str, Fraction]) -> Rules:
+        system = self._system
+        values = {node: specific[s] for s, node in zip(self.model.states, system.states, strict=True) if s in specific}
+        try:
+            return find_rules(system.circuit, system.nodes, values)
+        except VanishingDenominator:
+            raise Unsupported(_vanishing(specific)) from None
 
     def primes(self) -> Iterator[int]:
         """Primes that divide no number of the model."""
@@ -148,27 +169,42 @@ class Sampler:
         specific: Mapping[str, Fraction],
         orders: int | None,
     ) -> Sample:
-        for attempt in range(_DRAWS):
+        rules = self._specific_rules if specific else self._rules
+        held = {**{s: residue(v, prime) for s, v in specific.items()}, **held}
+        vanished = 0
+        for attempt in range(_ROOT_DRAWS if rules.terms else _DRAWS):
             source = random.Random(f"{seed} {prime} {attempt}")
-            point = self._point(source, prime, {**{s: _modulo(v, prime) for s, v in specific.items()}, **held}, inputs)
+            # radicands are mostly products of single names
+            point = self._point(source, prime, held, inputs, squares=bool(rules.terms) and attempt < _SQUARE_DRAWS)
             try:
-                rows = self._rows(point, prime, bool(specific), orders)
+                rows = self._rows(point, prime, rules, orders)
             except VanishingDenominator:
+                vanished += 1
+                if vanished == _DRAWS:
+                    raise Unsupported(_vanishing(specific)) from None
+            except NoRoot:
                 continue
-            values = dict(zip(self.model.states, point.states, strict=True)) | dict(point.leaves)
-            outputs = tuple(self.model.outputs)
-            return Sample(prime, self.names, self._known, outputs, values, point.inputs, rows)
-        where = "at the given initial values" if specific else "everywhere"
-        raise Unsupported(f"a denominator is zero {where}")
+            else:
+                values = dict(zip(self.model.states, point.states, strict=True)) | dict(point.leaves)
+                return Sample(prime, self.names, self._known, tuple(self.model.outputs), values, point.inputs, rows)
+        raise NoRoot
 
     def _point(
-        self, source: random.Random, prime: int, held: Mapping[str, int], inputs: Mapping[str, Sequence[int]]
+        self,
+        source: random.Random,
+        prime: int,
+        held: Mapping[str, int],
+        inputs: Mapping[str, Sequence[int]],
+        *,
+        squares: bool,
     ) -> Point:
         derivatives, length = self.model.options.nonzero_input_derivatives, self._orders()
-        drawn = {name: source.randrange(1, prime) for name in (*self.model.states, *self._system.leaves)} | dict(held)
+        power = 2 if squares else 1
+        names = (*self.model.states, *self._system.leaves)
+        drawn = {name: pow(source.randrange(1, prime), power, prime) for name in names} | dict(held)
         free = length if derivatives is None else min(derivatives + 1, length)
         series = {
-            name: [source.randrange(1, prime) for _ in range(free)] + [0] * (length - free)
+            name: [pow(source.randrange(1, prime), power, prime) for _ in range(free)] + [0] * (length - free)
             for name in self._system.inputs
         }
         series |= {name: list(given) for name, given in inputs.items() if name in series}
@@ -187,13 +223,14 @@ class Sampler:
         each = self._patience() if self._values else 1
         return min((len(self.names) + 1) * each, MAX_ORDERS)
 
-    def _rows(self, point: Point, prime: int, specific: bool, orders: int | None) -> list[Residues]:
+    def _rows(self, point: Point, prime: int, rules: Rules, orders: int | None) -> list[Residues]:
         """The matrix of so many orders, or up to the order where the rank of each group of outputs is final."""
         if orders is not None:
-            return list(output_sensitivities(self._system, point, orders, prime))
+            return list(output_sensitivities(self._system, point, orders, prime, rules))
+        specific = rules is self._specific_rules
         pace = 1 + len(self.names) // 16  # a rank costs about as much as some orders
         blocks: list[Residues] = []
-        for order, block in enumerate(output_sensitivities(self._system, point, self._orders(), prime)):
+        for order, block in enumerate(output_sensitivities(self._system, point, self._orders(), prime, rules)):
             blocks.append(block)
             due = order % pace == 0 or order + 1 == self._orders()
             if due and all(self._is_final(blocks, group, prime, specific) for group in self._groups):
@@ -215,5 +252,5 @@ class Sampler:
         return reached or len(blocks) - 1 - (growth[-1] if growth else -1) >= self._patience()
 
 
-def _modulo(value: Fraction, prime: int) -> int:
-    return value.numerator * pow(value.denominator, -1, prime) % prime
+def _vanishing(specific: Collection[str]) -> str:
+    return f"a denominator is zero {'at the given initial values' if specific else 'everywhere'}"

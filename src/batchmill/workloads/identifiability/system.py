@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from batchmill.workloads.identifiability.circuit import Circuit, NotRational, Op
+from batchmill.workloads.identifiability.circuit import Circuit, Op
 from batchmill.workloads.identifiability.expressions import Expression
 from batchmill.workloads.identifiability.model import Model, Unsupported
 
@@ -38,7 +38,7 @@ class System:
 
 
 def compile_system(model: Model, *, constant_inputs: bool) -> System:
-    """The system of a model. Raises Unsupported for what is not rational, or divides by zero."""
+    """The system of a model. Raises Unsupported for what divides by zero."""
     circuit = Circuit()
     symbols = {name: circuit.leaf(name, static=False) for name in model.states}
     symbols |= {name: circuit.leaf(name, static=constant_inputs) for name in model.inputs}
@@ -54,8 +54,8 @@ def compile_system(model: Model, *, constant_inputs: bool) -> System:
 def _lower(circuit: Circuit, what: str, expression: Expression, symbols: dict[str, int]) -> int:
     try:
         return circuit.lower(expression, symbols)
-    except NotRational as error:
-        raise Unsupported(f"{what} is not rational: {error.message} (character {error.offset + 1})") from None
+    except OverflowError as error:
+        raise Unsupported(f"{what}: {error}") from None
     except ZeroDivisionError:
         raise Unsupported(f"{what} divides by zero") from None
 
@@ -102,6 +102,8 @@ def _degree(circuit: Circuit, roots: list[int]) -> int:
             degrees[index] = 1
         elif node.op is Op.MUL:
             degrees[index] = min(sum(degrees[i] for i in node.arguments), MAX_DEGREE)
+        elif node.op >= Op.EXP:
+            degrees[index] = MAX_DEGREE
         else:
             degrees[index] = max(degrees[i] for i in node.arguments)
     return max(degrees[root] for root in roots)
