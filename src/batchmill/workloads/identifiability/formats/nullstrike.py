@@ -223,7 +223,7 @@ class _Reader:
         try:
             value = read(node)
         except ExpressionError as error:
-            raise self._error(node, error.message, error.hint)
+            raise self._error(node, error.message, error.hint) from None
         self._depth -= 1
         return value
 

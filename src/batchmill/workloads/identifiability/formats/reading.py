@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from batchmill import ManifestError, Problem
+from batchmill.workloads.identifiability.formats import julia, nullstrike, strikegoldd
 from batchmill.workloads.identifiability.formats.draft import Draft
 from batchmill.workloads.identifiability.formats.source import Source, read_source
 
@@ -32,9 +33,9 @@ def drafts_of(path: str, **options: Any) -> list[Draft]:
     """The models of a file as drafts. `options` are those of `read`. Raises ManifestError."""
     ending = Path(path).suffix.lower()
     if ending in (".yaml", ".yml"):
-        from batchmill.workloads.identifiability.formats import petab
+        from batchmill.workloads.identifiability.formats.petab import read_problems
 
-        return petab.read_problems(path)
+        return read_problems(path)
     reader = _reader(ending)
     if reader is None:
         raise ManifestError(f"{path}: no importer knows this ending", hint=f"known are {', '.join(ENDINGS)}, and PEtab")
@@ -43,16 +44,14 @@ def drafts_of(path: str, **options: Any) -> list[Draft]:
 
 def _reader(ending: str) -> Callable[..., list[Draft]] | None:
     # each of these imports what it needs only when it is asked for
-    from batchmill.workloads.identifiability.formats import julia, nullstrike, strikegoldd
-
     if ending in (".xml", ".sbml"):
-        from batchmill.workloads.identifiability.formats import sbml
+        from batchmill.workloads.identifiability.formats.sbml import read_models
 
-        return sbml.read_models
+        return read_models
     if ending in (".ant", ".antimony"):
-        from batchmill.workloads.identifiability.formats import antimony_text
+        from batchmill.workloads.identifiability.formats.antimony_text import read_models as read_antimony
 
-        return antimony_text.read_models
+        return read_antimony
     readers = {".py": nullstrike.read_models, ".m": strikegoldd.read_models, ".jl": julia.read_models}
     return readers.get(ending)
 
@@ -93,7 +92,7 @@ def files_of(path: str) -> list[str]:
     Raises ManifestError.
     """
     if is_foreign(path) and Path(path).suffix.lower() in (".yaml", ".yml"):
-        from batchmill.workloads.identifiability.formats import petab
+        from batchmill.workloads.identifiability.formats.petab import files_named
 
-        return [path, *petab.files_named(path)]
+        return [path, *files_named(path)]
     return [path]

@@ -85,6 +85,7 @@ class SbmlModel:
         self._rules()
         self._initial_assignments()
         self._symbols()
+        self._check_initial_assignments()
         self._reactions()
         draft = self.draft
         for name in draft.states:
@@ -120,23 +121,37 @@ class SbmlModel:
             value = self._formulas.of(assignment.getMath(), assignment)
             self.initial[assignment.getSymbol()] = self.inlined(value)
 
+    def _check_initial_assignments(self) -> None:
+        """A constant that is computed from a state holds its initial value, which no name stands for."""
+        for name in self.initial.keys() - set(self.draft.states):
+            moving = sorted(names_in(self.assigned.get(name, ZERO)) & set(self.draft.states))
+            if moving:
+                self.source.refuse(f"`{name}` is computed from the initial value of `{moving[0]}`: not supported")
+
     def _symbols(self) -> None:
         changed = self._changed_by_reactions()
         for compartment in _all(self._model.getListOfCompartments()):
-            size = exact(compartment.getSize()) if compartment.isSetSize() else None
+            size = self._exact(compartment.getSize(), compartment) if compartment.isSetSize() else None
             self._place_symbol(compartment, size, unknown=False)
+            if size == 1 and compartment.getId() in self.draft.constants:
+                self.assigned[compartment.getId()] = Number(size)  # a size of one needs no name
+                del self.draft.constants[compartment.getId()]
         for parameter in _all(self._model.getListOfParameters()):
-            value = exact(parameter.getValue()) if parameter.isSetValue() else None
+            value = self._exact(parameter.getValue(), parameter) if parameter.isSetValue() else None
             self._place_symbol(parameter, value, unknown=True)
         for species in _all(self._model.getListOfSpecies()):
             if species.getId() in changed:
                 self._add_state(species)
             else:
                 self._place_symbol(species, self._initial_value(species), unknown=False)
-        for name, value, element in self._formulas.local_parameters():
-            self.draft.places[("parameters", name)] = self._place(element)
+        for name, element in self._formulas.local_parameters():
             self.draft.parameters.append(name)
-            self.values[name] = value
+            self.values[name] = self._exact(element.getValue(), element) if element.isSetValue() else None
+        for name in self._rates:
+            if name not in self.draft.states:
+                self.source.refuse(
+                    f"a rate rule changes `{name}`, which is not supported", self.draft.places["odes", name]
+                )
 
     def _place_symbol(self, element: Any, value: Fraction | None, *, unknown: bool) -> None:
         """A compartment, parameter or unchanging species: a state, an inlined rule, an unknown, or a constant."""
@@ -166,10 +181,10 @@ class SbmlModel:
         amount = species.getHasOnlySubstanceUnits()
         size = self.values.get(species.getCompartment())
         if species.isSetInitialConcentration():
-            given = exact(species.getInitialConcentration())
+            given = self._exact(species.getInitialConcentration(), species)
             return given * size if amount and size is not None else (None if amount else given)
         if species.isSetInitialAmount():
-            given = exact(species.getInitialAmount())
+            given = self._exact(species.getInitialAmount(), species)
             return given if amount else (given / size if size else None)
         return None
 
@@ -190,7 +205,7 @@ class SbmlModel:
         for reaction in _all(self._model.getListOfReactions()):
             law = reaction.getKineticLaw()
             if law is None or law.getMath() is None:
-                self.refuse(f"the reaction `{reaction.getId()}` has no kinetic law", reaction)
+                raise self.error(f"the reaction `{reaction.getId()}` has no kinetic law", reaction)
             rate = self._formulas.of_law(reaction)
             for sign, references in ((-1, reaction.getListOfReactants()), (1, reaction.getListOfProducts())):
                 for reference in _all(references):
@@ -211,8 +226,8 @@ class SbmlModel:
         if reference.isSetStoichiometryMath():
             return self._formulas.of(reference.getStoichiometryMath().getMath(), reference)
         if not reference.isSetStoichiometry() and reference.getLevel() > 2:
-            self.refuse(f"a stoichiometry of `{reference.getSpecies()}` is not given", reference)
-        return Number(exact(reference.getStoichiometry()))
+            raise self.error(f"a stoichiometry of `{reference.getSpecies()}` is not given", reference)
+        return Number(self._exact(reference.getStoichiometry(), reference))
 
     def _per_volume(self, name: str, rate: Expression) -> Expression:
         """A reaction changes amounts: a concentration changes by rate/V, and thins out as V grows."""
@@ -222,19 +237,21 @@ class SbmlModel:
             return rate
         volume = Symbol(compartment.getId())
         if volume.name in self.assigned and volume.name not in self.initial:
-            self.refuse(f"the size of `{volume.name}` follows an assignment rule", compartment)
+            raise self.error(f"the size of `{volume.name}` follows an assignment rule", compartment)
         changed = functions.quotient(rate, volume)
         if volume.name in self._rates:
             thinned = functions.quotient(multiply((Symbol(name), self._rates[volume.name])), volume)
             return add((changed, functions.negative(thinned)))
         return changed
 
+    def _exact(self, value: float, element: Any) -> Fraction:
+        try:
+            return exact(value)
+        except ExpressionError as error:
+            raise self.error(error.message, element) from None
+
     def _place(self, element: Any) -> int:
         return self.source.offset(element.getLine(), element.getColumn())
-
-    def refuse(self, message: str, element: Any) -> None:
-        """Raises ManifestError at an element."""
-        raise self.error(message, element)
 
     def error(self, message: str, element: Any) -> ManifestError:
         """What to raise for an element."""

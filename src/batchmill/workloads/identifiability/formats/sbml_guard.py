@@ -13,6 +13,7 @@ from batchmill import ManifestError
 from batchmill.workloads.identifiability.formats.source import Source
 
 MAX_DEPTH = 128
+_HARMLESS = ("layout", "render", "l3v2extendedmath")  # what of the last has no equation is refused in formulas
 _ENCODING = re.compile(r"""<\?xml[^>]*encoding\s*=\s*["']([^"']*)""")
 
 
@@ -95,7 +96,7 @@ def refuse_unsupported(source: Source, document: Any) -> None:
 def _refuse_packages(source: Source, document: Any) -> None:
     for index in range(document.getNumPlugins()):
         name = document.getPlugin(index).getPackageName()
-        if name not in ("layout", "render") and document.getPackageRequired(name):
+        if name not in _HARMLESS and document.getPackageRequired(name):
             source.refuse(f"the SBML package `{name}` is not supported", 0, hint="only SBML core is read")
     for index in range(document.getNumUnknownPackages()):
         prefix = document.getUnknownPackagePrefix(index)

@@ -39,7 +39,7 @@ class Formulas:
 
         self._source = source
         self._model = model
-        self._local: dict[str, tuple[Fraction | None, Any]] = {}
+        self._local: dict[tuple[str, str], tuple[str, Any]] = {}  # reaction and id -> name, element
         self._depth = 0
         self._nodes = 0
         self._element: Any = model
@@ -67,22 +67,22 @@ class Formulas:
             scope[parameter.getId()] = Symbol(self._local_name(reaction.getId(), parameter))
         return self.of(law.getMath(), reaction, scope)
 
-    def local_parameters(self) -> Iterator[tuple[str, Fraction | None, Any]]:
-        """Name, value and element of every local parameter of every kinetic law."""
+    def local_parameters(self) -> Iterator[tuple[str, Any]]:
+        """Name and element of every local parameter of every kinetic law."""
         for index in range(self._model.getNumReactions()):
             if self._model.getReaction(index).getKineticLaw() is not None:
                 self.of_law(self._model.getReaction(index))
-        for name, (value, element) in self._local.items():
-            yield name, value, element
+        yield from self._local.values()
 
     def _local_name(self, reaction: str, parameter: Any) -> str:
-        name = parameter.getId()
-        known = self._local.get(name)
-        if name in self._taken or (known is not None and known[1] != parameter):
-            name = f"{reaction}_{name}"
-        value = exact(parameter.getValue()) if parameter.isSetValue() else None
-        self._local.setdefault(name, (value, parameter))
-        return name
+        key = (reaction, parameter.getId())
+        if key not in self._local:
+            name = parameter.getId()
+            while name in self._taken:
+                name = f"{reaction}_{name}"
+            self._taken.add(name)
+            self._local[key] = (name, parameter)
+        return self._local[key][0]
 
     def _error(self, message: str, hint: str = "") -> Exception:
         element = self._element
@@ -123,7 +123,7 @@ class Formulas:
             self._libsbml.AST_FUNCTION_PIECEWISE: "piecewise",
             self._libsbml.AST_CONSTANT_PI: "pi",
         }
-        return names.get(node.getType()) or node.getName() or self._libsbml.formulaToL3String(node)[:60] or "this"
+        return str(names.get(node.getType()) or node.getName() or self._libsbml.formulaToL3String(node)[:60] or "this")
 
     def _number(self, node: Any) -> Fraction:
         if node.isInteger():
