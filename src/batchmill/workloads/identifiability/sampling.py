@@ -49,7 +49,9 @@ class Sample:
 
     `names` are the columns: the states (their initial values), then the parameters. `known` are the states whose
     initial value is known. `values` holds the residue of every name and constant, `inputs` the Taylor coefficients of
-    the inputs. `rows` is a list of orders; each is outputs x columns, in the order of `outputs`.
+    the inputs, unknown ones among them. `rows` is a list of orders; each is outputs x columns, in the order of
+    `outputs`; after the columns of `names` come those of the coefficients of unknown inputs, as many of each as
+    `impulses` says. All ranks and null spaces are those projected on the names.
     """
 
     prime: int
@@ -59,6 +61,8 @@ class Sample:
     values: Mapping[str, int]
     inputs: Mapping[str, Sequence[int]]
     rows: Sequence[Residues]
+    unknown_inputs: tuple[str, ...] = ()
+    impulses: int = 0
 
     @cached_property
     def unknowns(self) -> tuple[str, ...]:
@@ -72,9 +76,28 @@ class Sample:
 
     def null_space(self, *, known: Collection[str] = (), outputs: Collection[str] | None = None) -> list[list[int]]:
         """The null space's basis over all `names` in reduced row echelon form; entries of known names are zero."""
-        free = [i for i, name in enumerate(self.names) if name not in self.known and name not in known]
-        basis = linear.null_space(self._matrix(free, outputs), len(free), self.prime)
+        free = self._columns(known)
+        basis = self._null_space(free, outputs)
+        if self.unknown_inputs:
+            basis = linear.reduced([vector[: len(free)] for vector in basis], len(free), self.prime)[0]
         return [self._spread(vector, free) for vector in basis]
+
+    def _columns(self, known: Collection[str] = ()) -> list[int]:
+        return [i for i, name in enumerate(self.names) if name not in self.known and name not in known]
+
+    def _hidden(self) -> list[int]:
+        return list(range(len(self.names), len(self.names) + len(self.unknown_inputs) * self.impulses))
+
+    def _null_space(self, columns: list[int], outputs: Collection[str] | None) -> list[list[int]]:
+        columns = columns + self._hidden()
+        return linear.null_space(self._matrix(columns, outputs), len(columns), self.prime)
+
+    def reconstructible(self) -> frozenset[str]:
+        """The unknown inputs whose value at time 0 is determined."""
+        free = self._columns()
+        basis = self._null_space(free, None)
+        places = {name: len(free) + i * self.impulses for i, name in enumerate(self.unknown_inputs)}
+        return frozenset(name for name, place in places.items() if not any(vector[place] for vector in basis))
 
     def identifiable(self, *, known: Collection[str] = (), outputs: Collection[str] | None = None) -> frozenset[str]:
         """The names that are determined locally; known ones are among them."""
@@ -83,10 +106,15 @@ class Sample:
 
     def curve(self) -> list[int]:
         """The rank after each order of derivatives, from 0 to the order where it is final."""
-        free = [i for i, name in enumerate(self.names) if name not in self.known]
-        growth = linear.independent(self._matrix(free, None), len(free), self.prime)
-        orders = [row // len(self.outputs) for row in growth]
-        return [sum(order <= k for order in orders) for k in range(max(orders, default=0) + 1)]
+        columns, hidden = self._columns(), self._hidden()
+        orders, silent = self._growth(columns + hidden), self._growth(hidden)
+        ranks = [sum(o <= k for o in orders) - sum(o <= k for o in silent) for k in range(len(self.rows))]
+        return ranks[: ranks.index(ranks[-1]) + 1]
+
+    def _growth(self, columns: list[int]) -> list[int]:
+        """The order of each row that adds to the rank of these columns."""
+        growth = linear.independent(self._matrix(columns, None), len(columns), self.prime)
+        return [row // len(self.outputs) for row in growth]
 
     def _matrix(self, columns: list[int], outputs: Collection[str] | None) -> list[list[int]]:
         chosen = [i for i, name in enumerate(self.outputs) if outputs is None or name in outputs]
@@ -108,8 +136,7 @@ class Sampler:
     """
 
     def __init__(self, model: Model, *, extra: Mapping[str, Expression] | None = None, separable: bool = False) -> None:
-        if model.unknown_inputs:
-            raise Unsupported(f"`{model.unknown_inputs[0]}` is an unknown input, which this version cannot analyse")
+        model = model.resolved()
         if len(model.states) + len(model.parameters) > MAX_UNKNOWNS:
             raise Unsupported(f"there are more than {MAX_UNKNOWNS:,} states and parameters")
         self.model = replace(model, outputs={**model.outputs, **(extra or {})})
@@ -118,8 +145,12 @@ class Sampler:
         self._known = frozenset(known.values)
         self._values = {} if known.generic else {s: v for s, v in known.values.items() if v is not None}
         self.names = model.states + model.parameters
+        derivatives = model.options.unknown_input_derivatives
+        self._free = bool(model.unknown_inputs) and derivatives is None
+        self._impulses = min((derivatives or 0) + 1, MAX_ORDERS) if model.unknown_inputs and not self._free else 0
         count = len(self.model.outputs)
         self._groups = [[i] for i in range(count)] if separable or extra else [list(range(count))]
+        self._width = len(self.names) + len(model.unknown_inputs) * self._impulses
         self._target: int | None = None
         self._rules = self._find_rules({})
         self._specific_rules = self._find_rules(self._values)
@@ -171,11 +202,13 @@ class Sampler:
     ) -> Sample:
         rules = self._specific_rules if specific else self._rules
         held = {**{s: residue(v, prime) for s, v in specific.items()}, **held}
+        length = max(orders or 0, self._orders())
         vanished = 0
         for attempt in range(_ROOT_DRAWS if rules.terms else _DRAWS):
             source = random.Random(f"{seed} {prime} {attempt}")
             # radicands are mostly products of single names
-            point = self._point(source, prime, held, inputs, squares=bool(rules.terms) and attempt < _SQUARE_DRAWS)
+            squares = bool(rules.terms) and attempt < _SQUARE_DRAWS
+            point = self._point(source, prime, held, inputs, length=length, squares=squares)
             try:
                 rows = self._rows(point, prime, rules, orders)
             except VanishingDenominator:
@@ -186,7 +219,10 @@ class Sampler:
                 continue
             else:
                 values = dict(zip(self.model.states, point.states, strict=True)) | dict(point.leaves)
-                return Sample(prime, self.names, self._known, tuple(self.model.outputs), values, point.inputs, rows)
+                return Sample(
+                    *(prime, self.names, self._known, tuple(self.model.outputs), values, point.inputs, rows),
+                    *(self.model.unknown_inputs, len(rows) if self._free else self._impulses),
+                )
         raise NoRoot
 
     def _point(
@@ -196,18 +232,19 @@ class Sampler:
         held: Mapping[str, int],
         inputs: Mapping[str, Sequence[int]],
         *,
+        length: int,
         squares: bool,
     ) -> Point:
-        derivatives, length = self.model.options.nonzero_input_derivatives, self._orders()
+        options, unknown = self.model.options, self.model.unknown_inputs
         power = 2 if squares else 1
         names = (*self.model.states, *self._system.leaves)
         drawn = {name: pow(source.randrange(1, prime), power, prime) for name in names} | dict(held)
-        free = length if derivatives is None else min(derivatives + 1, length)
-        series = {
-            name: [pow(source.randrange(1, prime), power, prime) for _ in range(free)] + [0] * (length - free)
-            for name in self._system.inputs
-        }
-        series |= {name: list(given) for name, given in inputs.items() if name in series}
+        series = {}
+        for name in self._system.inputs:
+            derivatives = options.unknown_input_derivatives if name in unknown else options.nonzero_input_derivatives
+            free = length if derivatives is None else min(derivatives + 1, length)
+            series[name] = [pow(source.randrange(1, prime), power, prime) for _ in range(free)] + [0] * (length - free)
+        series |= {name: [*given, *[0] * (length - len(given))] for name, given in inputs.items() if name in series}
         leaves = {name: drawn[name] for name in self._system.leaves}
         return Point(leaves=leaves, states=[drawn[name] for name in self.model.states], inputs=series)
 
@@ -217,30 +254,41 @@ class Sampler:
         There is no bound from theory: x' = 1 + a*x**m with x(0) = 0 shows `a` in derivative m + 1 first. Orders of
         vanishing grow by at most the degree with each state that a signal passes.
         """
-        return (len(self.model.states) + 1) * (self._system.degree + 1) + len(self.names)
+        return (len(self.model.states) + 1) * (self._system.degree + 1) + self._width
 
     def _orders(self) -> int:
+        """The most orders that may be needed."""
+        if self._free:
+            # as many as there are names, and as many again until the inputs are eliminated
+            return min(2 * self._width + 2 + (self._patience() if self._values else 0), MAX_ORDERS)
         each = self._patience() if self._values else 1
-        return min((len(self.names) + 1) * each, MAX_ORDERS)
+        return min((self._width + 1) * each, MAX_ORDERS)
 
     def _rows(self, point: Point, prime: int, rules: Rules, orders: int | None) -> list[Residues]:
         """The matrix of so many orders, or up to the order where the rank of each group of outputs is final."""
-        if orders is not None:
-            return list(output_sensitivities(self._system, point, orders, prime, rules))
-        specific = rules is self._specific_rules
-        pace = 1 + len(self.names) // 16  # a rank costs about as much as some orders
+        most = orders or self._orders()
+        impulses = most if self._free else self._impulses
         blocks: list[Residues] = []
-        for order, block in enumerate(output_sensitivities(self._system, point, self._orders(), prime, rules)):
+        for block in output_sensitivities(self._system, point, most, prime, rules, impulses):
             blocks.append(block)
-            due = order % pace == 0 or order + 1 == self._orders()
-            if due and all(self._is_final(blocks, group, prime, specific) for group in self._groups):
+            if orders is None and self._is_due(len(blocks), most) and self._are_final(blocks, prime, rules):
                 return blocks
+        if orders or self._free:
+            return blocks
         raise Unsupported(f"the rank is not final after {MAX_ORDERS:,} derivatives")
+
+    def _is_due(self, orders: int, most: int) -> bool:
+        """Whether to look at the rank, which costs as much as some orders. With free inputs it may grow to the end."""
+        return not self._free and ((orders - 1) % (1 + self._width // 16) == 0 or orders == most)
+
+    def _are_final(self, blocks: list[Residues], prime: int, rules: Rules) -> bool:
+        return all(self._is_final(blocks, group, prime, rules is self._specific_rules) for group in self._groups)
 
     def _is_final(self, blocks: list[Residues], outputs: list[int], prime: int, specific: bool) -> bool:
         """Whether later orders cannot add to the rank of these outputs."""
         # at a generic point all states count, known or not: only the span over all of them stalls for good
-        columns = [i for i, name in enumerate(self.names) if not (specific and name in self._known)]
+        out = [i for i, name in enumerate(self.names) if specific and name in self._known]
+        columns = [i for i in range(self._width) if i not in out]
         rows = [row for block in blocks for row in block[outputs][:, columns].tolist()]
         growth = [row // len(outputs) for row in linear.independent(rows, len(columns), prime)]
         if len(growth) == len(columns):
@@ -248,7 +296,8 @@ class Sampler:
         if not specific:
             # closed under differentiation as soon as one derivative adds nothing
             return len(set(growth)) < len(blocks)
-        reached = len(self._groups) == 1 and self._target is not None and len(growth) >= self._target
+        comparable = len(self._groups) == 1 and not self._impulses and self._target is not None
+        reached = comparable and len(growth) >= (self._target or 0)
         return reached or len(blocks) - 1 - (growth[-1] if growth else -1) >= self._patience()
 
 

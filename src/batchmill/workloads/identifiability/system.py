@@ -16,9 +16,10 @@ MAX_DEGREE = 12  # beyond this `System.degree` is not told
 class System:
     """`roots` are the right-hand sides, in the order of the states, then the outputs; rows below count them.
 
-    `jacobian` maps (row, state) and `forcing` (row, parameter) to partial derivatives that are not zero. `inputs` are
-    the inputs that change in time, `leaves` all symbols that do not (`parameters` are among them). `nodes` is what has
-    to be computed, in order. `degree` bounds the degree of the roots in the states.
+    `jacobian` maps (row, state), `forcing` (row, parameter) and `disturbance` (row, unknown input) to the partial
+    derivatives that are not zero. `inputs` are the inputs that change in time, unknown ones among them, `leaves` all
+    symbols that do not (`parameters` are among them). `nodes` is what has to be computed, in order. `degree` bounds
+    the degree of the roots in the states.
     """
 
     circuit: Circuit
@@ -29,6 +30,8 @@ class System:
     roots: tuple[int, ...]
     jacobian: dict[tuple[int, int], int]
     forcing: dict[tuple[int, int], int]
+    disturbance: dict[tuple[int, int], int]
+    unknown_inputs: int
     nodes: tuple[int, ...]
     degree: int
 
@@ -42,6 +45,7 @@ def compile_system(model: Model, *, constant_inputs: bool) -> System:
     circuit = Circuit()
     symbols = {name: circuit.leaf(name, static=False) for name in model.states}
     symbols |= {name: circuit.leaf(name, static=constant_inputs) for name in model.inputs}
+    symbols |= {name: circuit.leaf(name, static=False) for name in model.unknown_inputs}
     symbols |= {name: circuit.leaf(name, static=True) for name in model.parameters}
     for name, value in model.constants.items():
         symbols[name] = circuit.leaf(name, static=True) if value is None else circuit.number(value)
@@ -61,16 +65,17 @@ def _lower(circuit: Circuit, what: str, expression: Expression, symbols: dict[st
 
 
 def _differentiate(model: Model, circuit: Circuit, symbols: dict[str, int], roots: list[int]) -> System:
-    states = {symbols[name]: i for i, name in enumerate(model.states)}
-    parameters = {symbols[name]: i for i, name in enumerate(model.parameters)}
-    jacobian, forcing = {}, {}
+    kinds = (model.states, model.parameters, model.unknown_inputs)
+    places = {symbols[name]: (kind, i) for kind, names in enumerate(kinds) for i, name in enumerate(names)}
+    partials: tuple[dict[tuple[int, int], int], ...] = ({}, {}, {})
     for row, root in enumerate(roots):
         for leaf, partial in circuit.gradient(root).items():
-            if leaf in states:
-                jacobian[row, states[leaf]] = partial
-            elif leaf in parameters:
-                forcing[row, parameters[leaf]] = partial
-    wanted = [*states, *roots, *jacobian.values(), *forcing.values()]
+            if leaf in places:
+                kind, column = places[leaf]
+                partials[kind][row, column] = partial
+    jacobian, forcing, disturbance = partials
+    states = [symbols[name] for name in model.states]
+    wanted = [*states, *roots, *(node for partial in partials for node in partial.values())]
     nodes = circuit.reachable(wanted)
     used = set(nodes)
     free = [*model.parameters, *model.inputs, *(name for name, value in model.constants.items() if value is None)]
@@ -79,10 +84,16 @@ def _differentiate(model: Model, circuit: Circuit, symbols: dict[str, int], root
         states=tuple(states),
         parameters=model.parameters,
         leaves=tuple(name for name in free if circuit.nodes[symbols[name]].static),
-        inputs={name: symbols[name] for name in model.inputs if _changes(circuit, symbols[name], used)},
+        inputs={
+            name: symbols[name]
+            for name in (*model.inputs, *model.unknown_inputs)
+            if _changes(circuit, symbols[name], used)
+        },
         roots=tuple(roots),
         jacobian=jacobian,
         forcing=forcing,
+        disturbance=disturbance,
+        unknown_inputs=len(model.unknown_inputs),
         nodes=tuple(nodes),
         degree=_degree(circuit, roots),
     )

@@ -274,25 +274,33 @@ class Point(NamedTuple):
     inputs: Mapping[str, list[int]]
 
 
-def output_sensitivities(system: System, point: Point, orders: int, prime: int, rules: Rules) -> Iterator[Residues]:
+def output_sensitivities(
+    system: System, point: Point, orders: int, prime: int, rules: Rules, impulses: int = 0
+) -> Iterator[Residues]:
     """For each order up to `orders` the Taylor coefficients of d(outputs)/d(unknowns), outputs x unknowns.
 
-    Unknowns are the states' initial values, then the parameters. Raises VanishingDenominator, NoRoot.
+    Unknowns are the states' initial values, the parameters, and for each unknown input its first `impulses` Taylor
+    coefficients. Raises VanishingDenominator, NoRoot.
     """
     size = len(system.states)
-    width = size + len(system.parameters)
+    direct = size + len(system.parameters)
+    width = direct + system.unknown_inputs * impulses
     flow = _Flow(system, point, prime, Start(rules, prime))
     jacobian = {at: flow.coefficients(node) for at, node in system.jacobian.items()}
     convolution = Convolution(jacobian, (len(system.roots), size), width, prime)
     forcing = [flow.coefficients(node) for node in system.forcing.values()]
     at = np.array(list(system.forcing), dtype=np.intp).reshape(-1, 2).T
     at_row, at_column = at[0], at[1] + size
+    disturbance = {(r, direct + i * impulses): flow.coefficients(n) for (r, i), n in system.disturbance.items()}
     sensitivities = np.zeros((size, width), dtype=np.int64)
     sensitivities[range(size), range(size)] = 1
     for order in range(orders):
         inverse = flow.step(order)
         rows = convolution.step(order, sensitivities)
         rows[at_row, at_column] += np.array([series[order] for series in forcing], dtype=np.int64)
+        for (row, first), series in disturbance.items():
+            shifted = series[order::-1][:impulses]  # times t**j for the j-th coefficient of the input
+            rows[row, first : first + len(shifted)] += np.array(shifted, dtype=np.int64)
         rows %= prime
         yield rows[size:]
         sensitivities = rows[:size] * inverse % prime

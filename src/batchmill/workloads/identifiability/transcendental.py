@@ -173,7 +173,7 @@ def find_rules(circuit: Circuit, nodes: Iterable[int], values: Mapping[int, Frac
         else:
             points = search.alive
             if len(points) < enough:
-                points = points + [_Point(circuit, order, values or {}, source) for _ in range(drawn)]
+                points = points + [_Point(circuit, order, values or {}, source, power=1) for _ in range(drawn)]
                 drawn *= 2
         for point in points:
             point.clear()
@@ -184,7 +184,12 @@ class _Point:
     """Values and slopes (in one random direction) of nodes at one random point."""
 
     def __init__(
-        self, circuit: Circuit, order: Sequence[int], specific: Mapping[int, Fraction], source: random.Random
+        self,
+        circuit: Circuit,
+        order: Sequence[int],
+        specific: Mapping[int, Fraction],
+        source: random.Random,
+        power: int = 2,
     ) -> None:
         self._circuit = circuit
         self._leaves: dict[int, tuple[int, int]] = {}
@@ -192,8 +197,8 @@ class _Point:
             if node in specific:
                 self._leaves[node] = (residue(specific[node], _PRIME), 0)
             elif circuit.nodes[node].op is Op.LEAF:
-                # a square: radicands are mostly products of leaves
-                self._leaves[node] = (source.randrange(1, _PRIME) ** 2 % _PRIME, source.randrange(_PRIME))
+                # at first a square: radicands are mostly products of leaves
+                self._leaves[node] = (pow(source.randrange(1, _PRIME), power, _PRIME), source.randrange(_PRIME))
         self.clear()
 
     def clear(self) -> None:
