@@ -13,9 +13,8 @@ from batchmill import Invalid, ManifestError, Metric, Permanent, task
 from batchmill.workloads.identifiability.catalogue import (
     bundled_digest,
     check_reference,
-    file_of,
     find_model,
-    is_file,
+    input_files,
     list_models,
 )
 from batchmill.workloads.identifiability.expressions import ExpressionError
@@ -93,8 +92,8 @@ def expand(path: str) -> list[dict[str, Any]] | Invalid:
 
 
 def inputs(params: IdentifiabilityParams) -> list[str]:
-    """The model's file, when it is one."""
-    return [file_of(params.model)] if is_file(params.model) else []
+    """The files that the model is read from."""
+    return input_files(params.model)
 
 
 def setup() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchmill.workloads.identifiability.formats.importing import Imports, import_files
+from batchmill.workloads.identifiability.formats.latex import expression_latex, formula_latex, model_latex, result_latex
 from batchmill.workloads.identifiability.formats.nullstrike import read_options
 from batchmill.workloads.identifiability.formats.reading import ENDINGS, Imported, document_of, files_of, is_foreign
 from batchmill.workloads.identifiability.formats.writing import write_native
@@ -19,12 +20,16 @@ __all__ = [
     "Imported",
     "Imports",
     "document_of",
+    "expression_latex",
     "files_of",
+    "formula_latex",
     "import_files",
     "is_foreign",
+    "model_latex",
     "native_of",
     "read",
     "read_options",
+    "result_latex",
     "write_native",
 ]
 

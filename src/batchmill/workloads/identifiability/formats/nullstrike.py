@@ -51,7 +51,7 @@ def read_models(source: Source) -> list[Draft]:
 def read_options(path: str) -> dict[str, Any]:
     """The options of a NullStrike or StrikePy options file, under our names.
 
-    `nnzDerU` becomes `nonzero_input_derivatives`, `nnzDerW` `nonzero_unknown_input_derivatives`, `prev_ident_pars`
+    `nnzDerU` becomes `nonzero_input_derivatives`, `nnzDerW` `unknown_input_derivatives`, `prev_ident_pars`
     `known_parameters` and `checkObser = 0` `parameters_only`. The rest (`modelname`, `maxLietime`, `checkLIE`, plots)
     has no meaning here: the method needs no such limits. Raises ManifestError.
     """
@@ -75,7 +75,7 @@ class _Options:
         if "nnzDerU" in self._values:
             options["nonzero_input_derivatives"] = self._count("nnzDerU")
         if "nnzDerW" in self._values:
-            options["nonzero_unknown_input_derivatives"] = self._count("nnzDerW")
+            options["unknown_input_derivatives"] = self._count("nnzDerW")
         if self._one("checkObser", 1) == 0:
             options["parameters_only"] = True
         known = [symbol_name(value) for value, _ in flat(self._values.get("prev_ident_pars", []), 0)]

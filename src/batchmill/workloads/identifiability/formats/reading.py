@@ -89,10 +89,13 @@ def document_of(path: str, **options: Any) -> Imported:
 def files_of(path: str) -> list[str]:
     """Every file that a model is read from: the file itself and, for a PEtab problem, those that it names.
 
-    Raises ManifestError.
+    A problem that cannot be read names none: whoever reads it says why.
     """
     if is_foreign(path) and Path(path).suffix.lower() in (".yaml", ".yml"):
         from batchmill.workloads.identifiability.formats.petab import files_named
 
-        return [path, *files_named(path)]
+        try:
+            return [path, *files_named(path)]
+        except ManifestError:
+            return [path]
     return [path]

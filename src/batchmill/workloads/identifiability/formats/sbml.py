@@ -100,6 +100,7 @@ class SbmlModel:
             value = self._formulas.of(rule.getMath(), rule)
             (self._rates if rule.isRate() else written)[target] = value
             self.draft.places[("odes", target)] = self._place(rule)
+        self._ruled = written.keys()
         self.assigned = self._resolved(written)
 
     def _resolved(self, written: dict[str, Expression]) -> dict[str, Expression]:
@@ -236,7 +237,7 @@ class SbmlModel:
         if species.getHasOnlySubstanceUnits() or compartment is None or compartment.getSpatialDimensions() == 0:
             return rate
         volume = Symbol(compartment.getId())
-        if volume.name in self.assigned and volume.name not in self.initial:
+        if volume.name in self._ruled:
             raise self.error(f"the size of `{volume.name}` follows an assignment rule", compartment)
         changed = functions.quotient(rate, volume)
         if volume.name in self._rates:
