@@ -56,7 +56,7 @@ def test_a_reconstructed_fraction_has_the_residue_it_came_from(value):
     assert found is None or residue(found, PRIME) == value
 
 
-@given(st.lists(st.fractions(max_denominator=9).filter(lambda f: abs(f) < 99), min_size=1, max_size=5))
+@given(st.lists(st.builds(Fraction, st.integers(-99, 99), st.integers(1, 9)), min_size=1, max_size=5))
 def test_a_vector_of_fractions_becomes_its_primitive_whole_multiple(values):
     whole = integers([residue(value, PRIME) for value in values], PRIME)
     assert whole is not None
@@ -157,9 +157,24 @@ def test_more_is_expected_than_found_where_the_bound_is_not_reached():
     assert (found.found, found.expected, found.complete) == (0, 1, False)
 
 
+def test_what_is_outside_the_ansatzes_is_missed_but_not_denied():
+    found = find(decay("a + exp(b)", "a b"), time_limit=20)
+    assert (found.found, found.expected, found.complete) == (0, 1, False)
+
+
+def test_known_parameters_are_known_numbers():
+    found = find(decay("a + g*b", "a b g", known_parameters={"g": None}), time_limit=20)
+    assert found.functions == ("a + b*g",)
+
+
+def test_roots_do_not_stop_the_search():
+    found = find(decay("sqrt(a*x)*b + c", "a b c"), time_limit=20)
+    assert found.functions == ("a*b**2",)
+
+
 def test_a_search_without_time_says_so_and_reports_nothing_unverified():
     found = find(decay("a*b + c*d + e", "a b c d e"), time_limit=0)
-    assert (found.functions, found.timed_out) == ((), True)
+    assert (found.functions, found.timed_out, found.complete) == ((), True, False)
 
 
 @needs_data

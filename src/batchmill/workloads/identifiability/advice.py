@@ -62,7 +62,7 @@ def advise(model: Model, options: Options | None = None, seed: int = 0, time_lim
 
     Raises Unsupported for models outside the method's scope.
     """
-    model = model if options is None else replace(model, options=options)
+    model = (model if options is None else replace(model, options=options)).resolved()
     deadline = time.perf_counter() + time_limit
     plain = Sampler(model)
     drawn = [plain.draw(seed, prime=prime) for prime in islice(plain.primes(), 2)]

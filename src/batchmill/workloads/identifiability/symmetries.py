@@ -68,7 +68,7 @@ def find(model: Model, options: Options | None = None, seed: int = 0, time_limit
     None for models that are not rational, have unknown inputs or expand to too many terms. Values of initial
     conditions that are known stay as they are.
     """
-    model = model if options is None else replace(model, options=options)
+    model = (model if options is None else replace(model, options=options)).resolved()
     try:
         equations = Equations(model)
         search = _Search(equations, Sampler(model), seed, time.perf_counter() + time_limit)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -28,6 +29,7 @@ from batchmill.workloads.identifiability.combinations.search import (
 )
 from batchmill.workloads.identifiability.model import Model, Options
 from batchmill.workloads.identifiability.sampling import Sampler
+from batchmill.workloads.identifiability.transcendental import NoRoot
 
 __all__ = ["Combinations", "find"]
 
@@ -38,7 +40,8 @@ class Combinations:
 
     `found` of them are functionally independent (the length of `functions`); `expected` bounds how many exist, so
     the list is `complete` where both are equal. `components` are the parameters that are confounded with each other;
-    one of its own that stands alone is not in any identifiable combination. `timed_out`: the search was cut short.
+    one that stands alone is in no identifiable combination. `timed_out`: the search was cut short, and `expected` is
+    0 where even the count was not reached.
     """
 
     functions: tuple[str, ...]
@@ -50,7 +53,7 @@ class Combinations:
     @property
     def complete(self) -> bool:
         """Whether no further independent function can exist."""
-        return self.found == self.expected
+        return self.found == self.expected and not self.timed_out
 
 
 def find(model: Model, options: Options | None = None, seed: int = 0, time_limit: float = 2.0) -> Combinations:
@@ -59,7 +62,7 @@ def find(model: Model, options: Options | None = None, seed: int = 0, time_limit
     Each one held, modulo a second prime, at points that its search did not use: a wrong one passes with probability
     below 1e-17. Raises Unsupported for models outside the method's scope.
     """
-    model = model if options is None else replace(model, options=options)
+    model = (model if options is None else replace(model, options=options)).resolved()
     sampler = Sampler(model)
     source = Source(sampler, seed, time.perf_counter() + time_limit)
     first, second = islice(sampler.primes(), 2)
@@ -87,7 +90,7 @@ def _components(model: Model, pool: Pool, fresh: Pool) -> list[Component]:
     values, vectors = pool.point(0)
     fixed = {name: value for name, value in values.items() if name not in model.states}
     columns = [i for i, name in enumerate(names) if name not in model.states and any(vector[i] for vector in vectors)]
-    span = pool.holding(fixed).span(columns)
+    span = pool.holding(fixed).span(columns) if columns else []
     found = []
     for places in _blocks(span, len(columns)):
         block = [columns[i] for i in places]
@@ -121,7 +124,9 @@ def _search(components: list[Component], held: dict[str, int]) -> None:
     stages += [_ratios(2), *(_sums(degree, negative) for degree in (3, 4) for negative in (False, True))]
     for stage in stages:
         for component in components:
-            if not component.complete:
+            if component.complete:
+                continue
+            with suppress(NoRoot):  # what is held there admits no value of a root: nothing is learned
                 stage(component)
 
 
