@@ -19,7 +19,7 @@ from typing import Any
 from batchmill.workloads.identifiability import linear
 from batchmill.workloads.identifiability.circuit import Op
 from batchmill.workloads.identifiability.global_identifiability import groebner
-from batchmill.workloads.identifiability.global_identifiability.expansion import Expansion, needed_orders, reciprocals
+from batchmill.workloads.identifiability.global_identifiability.expansion import Expansion, needed_orders, quotients
 from batchmill.workloads.identifiability.global_identifiability.fibre import Polynomials, words_of
 from batchmill.workloads.identifiability.global_identifiability.verdict import Word
 from batchmill.workloads.identifiability.model import Model
@@ -58,9 +58,9 @@ class _Builder:
         self._model, self._sample, self._prime = model, sample, sample.prime
         self._system: System = compile_system(model, constant_inputs=model.options.nonzero_input_derivatives == 0)
         self._circuit = self._system.circuit
-        self._needed = needed_orders(self._system, orders)
+        self._quotients = quotients(self._circuit)
+        self._needed = needed_orders(self._system, self._quotients, orders)
         self._fixed = free | sample.known
-        self._last = max(self._needed.values(), default=0)
         self._truth = self._solve_numbers()
         self._names = self._name_variables()
         self._ring = groebner.ring(tuple(self._names.values()) or ("none",), self._prime)
@@ -78,8 +78,8 @@ class _Builder:
         inputs = {leaf: name for name, leaf in self._system.inputs.items()}
 
         def leaf(index: int, order: int) -> Any:
-            if nodes[index].op is Op.INV:
-                return self._reciprocal(expansion, index, order)
+            if index in self._quotients:
+                return self._divide(expansion, index, order)
             if index in inputs:
                 return nmod(self._sample.inputs[inputs[index]][order], prime)
             if index not in states or order == 0:
@@ -87,44 +87,45 @@ class _Builder:
             slope = self._system.roots[states[index]]
             return expansion.coefficient(slope, order - 1) / nmod(order, prime)
 
-        expansion = Expansion(self._circuit, self._needed, lambda value: nmod(self._modulo(value), prime), leaf)
-        for order in range(self._last + 1):
-            expansion.step(order)
+        def number(value: Fraction) -> Any:
+            return nmod(self._modulo(value), prime)
+
+        expansion = Expansion(self._circuit, self._needed, number, leaf, self._quotients)
+        expansion.run()
         return expansion.series
 
-    def _reciprocal(self, expansion: Expansion, index: int, order: int) -> Any:
-        from flint import nmod
-
-        divisor = self._circuit.nodes[index].arguments[0]
-        first = expansion.series[divisor][0]
-        if order == 0:
-            return 1 / first
-        partial = nmod(0, self._prime)
+    def _divide(self, expansion: Expansion, index: int, order: int) -> Any:
+        above, below = self._quotients[index]
+        rest = expansion.product(above, order)
         for i in range(1, order + 1):
-            partial += expansion.coefficient(divisor, i) * expansion.series[index][order - i]
-        return -partial / first
+            rest -= expansion.product(below, i) * expansion.coefficient(index, order - i)
+        return rest / expansion.product(below, 0)
+
+    def _divisors(self) -> list[int]:
+        """The needed nodes that something is divided by."""
+        return sorted({node for index in self._needed for node in self._quotients.get(index, ((), ()))[1]})
 
     def _name_variables(self) -> dict[tuple[int, int], str]:
-        """A variable for every unknown coefficient: (node, order) -> name, the highest orders first."""
+        """A variable for every unknown coefficient: (node, order) -> name, the highest orders first.
+
+        The order -1 stands for the reciprocal of a node at time 0.
+        """
         nodes = self._circuit.nodes
-        measured = set(self._system.roots[len(self._system.states) :])  # a state that is an output is known
-        unknown = []
+        measured = set(self._system.roots[len(self._system.states) :])  # a node that is an output is known
+        unknown = [(index, -1) for index in self._divisors()]
         for index, last in self._needed.items():
-            node = nodes[index]
-            is_state = index in self._system.states
-            if node.op is Op.INV or (is_state and index not in measured):
-                unknown += [(index, order) for order in range(last + 1)]
-            elif node.op is Op.LEAF and node.arguments[0] in self._model.parameters:
-                unknown.append((index, 0))
-        unknown = [(i, k) for i, k in unknown if k or nodes[i].op is Op.INV or nodes[i].arguments[0] not in self._fixed]
+            name = nodes[index].arguments[0] if nodes[index].op is Op.LEAF else None
+            varies = index in self._quotients or index in self._system.states
+            if index not in measured and (varies or name in self._model.parameters):
+                unknown += [(index, order) for order in range(last + 1) if order or name not in self._fixed]
         unknown.sort(key=lambda v: (nodes[v[0]].static, -v[1], v[0]))
         return {key: f"v{i}" for i, key in enumerate(unknown)}
 
     def build(self) -> Polynomials:
-        expansion = Expansion(self._circuit, self._needed, self._constant, self._symbol)
-        for order in range(self._last + 1):
-            expansion.step(order)
-        equations = [*self._dynamics(expansion), *self._reciprocal_equations(expansion), *self._outputs(expansion)]
+        """The equations, and which variables the parameters and initial values are."""
+        expansion = Expansion(self._circuit, self._needed, self._constant, self._symbol, self._quotients)
+        expansion.run()
+        equations = [*self._dynamics(expansion), *self._divisions(expansion), *self._outputs(expansion)]
         variable = {}
         for (index, order), name in self._names.items():
             node = self._circuit.nodes[index]
@@ -150,14 +151,17 @@ class _Builder:
                 found.append(self._symbol(index, order) * order - rate)
         return found
 
-    def _reciprocal_equations(self, expansion: Expansion) -> list[Any]:
-        """w q = 1, order by order: it also keeps q from being zero."""
-        found = []
-        for index in reciprocals(self._circuit, self._needed):
-            divisor = self._circuit.nodes[index].arguments[0]
-            for order in range(self._needed[index] + 1):
-                found.append(expansion.product(index, divisor, order) - (0 if order else 1))
+    def _divisions(self, expansion: Expansion) -> list[Any]:
+        """z q = p, order by order, for every quotient z = p/q; and that no q is zero."""
+        found = [self._gens[index, -1] * expansion.coefficient(index, 0) - 1 for index in self._divisors()]
+        for index, (above, below) in self._quotients.items():
+            for order in range(self._needed.get(index, -1) + 1):
+                terms = (self._symbol(index, i) * expansion.product(below, order - i) for i in self._upto(index, order))
+                found.append(sum(terms, self._ring.constant(0)) - expansion.product(above, order))
         return found
+
+    def _upto(self, index: int, order: int) -> range:
+        return range(1 if self._circuit.nodes[index].static else order + 1)
 
     def _outputs(self, expansion: Expansion) -> list[Any]:
         found = []
