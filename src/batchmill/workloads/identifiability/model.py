@@ -39,7 +39,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """x' = f(x, p, u), y = h(x, p, u). A constant without a value (None) is known and generic."""
+    """x' = f(x, p, u), y = h(x, p, u). A constant without a value (None) is known and generic.
+
+    `known_parameters` are constants that were parameters.
+    """
 
     name: str
     states: tuple[str, ...]
@@ -52,6 +55,7 @@ class Model:
     options: Options = field(default_factory=Options)
     expected: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
+    known_parameters: tuple[str, ...] = ()
 
     def resolved(self) -> Model:
         """This model with its known parameters as constants."""
@@ -62,5 +66,6 @@ class Model:
             self,
             parameters=tuple(name for name in self.parameters if name not in known),
             constants={**self.constants, **known},
+            known_parameters=(*self.known_parameters, *known),
             options=replace(self.options, known_parameters={}),
         )

@@ -16,7 +16,7 @@ from functools import cached_property
 from batchmill.workloads.identifiability import linear
 from batchmill.workloads.identifiability.expressions import Expression
 from batchmill.workloads.identifiability.model import Known, Model, Unsupported
-from batchmill.workloads.identifiability.system import compile_system
+from batchmill.workloads.identifiability.system import compile_system, total_degree
 from batchmill.workloads.identifiability.taylor import (
     MAX_ORDERS,
     Point,
@@ -153,6 +153,7 @@ class Sampler:
         self._width = len(self.names) + len(model.unknown_inputs) * self._impulses
         self._target: int | None = None
         self._rules = self._find_rules({})
+        self._degree = total_degree(self._system) * (2 if self._rules.terms else 1)
         self._specific_rules = self._find_rules(self._values)
 
     def _find_rules(self, specific: Mapping[str, Fraction]) -> Rules:
@@ -169,6 +170,17 @@ class Sampler:
         for prime in PRIMES:
             if all(n.denominator % prime and (n == 0 or n.numerator % prime) for n in numbers):
                 yield prime
+
+    def failure_probability(self, order: int, prime: int) -> float:
+        """A bound on the probability that one random point gives a lower rank or a wrong variable.
+
+        With right-hand sides P / Q of degree at most d, the Taylor coefficient of order k of an output's derivative
+        is a polynomial of degree (2 k + 2) d over a power of Q. There is a minor for the rank, and one per variable;
+        each has at most one row per column, none of a higher order than `order`.
+        """
+        order = self._orders() if self._free else order
+        columns = self._width + len(self.model.unknown_inputs) * order * self._free
+        return min(1.0, (len(self.names) + 1) * columns * (2 * order + 2) * self._degree / (prime - 1))
 
     def draw(
         self,

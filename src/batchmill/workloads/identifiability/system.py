@@ -118,3 +118,30 @@ def _degree(circuit: Circuit, roots: list[int]) -> int:
         else:
             degrees[index] = max(degrees[i] for i in node.arguments)
     return max(degrees[root] for root in roots)
+
+
+def total_degree(system: System) -> int:
+    """A bound on the degree, in all symbols, of the roots' numerators over a common denominator.
+
+    Functions count as symbols; their slopes add the degrees of their arguments.
+    """
+    circuit = system.circuit
+    degrees: dict[int, tuple[int, int]] = {}  # of numerator and denominator
+    slopes = 0
+    for index in circuit.reachable(system.roots):
+        node = circuit.nodes[index]
+        if node.op in (Op.NUMBER, Op.LEAF):
+            degrees[index] = (int(node.op is Op.LEAF), 0)
+            continue
+        inner = [degrees[i] for i in node.arguments]
+        below = sum(denominator for _, denominator in inner)
+        if node.op is Op.ADD:
+            degrees[index] = (max(above - denominator for above, denominator in inner) + below, below)
+        elif node.op is Op.MUL:
+            degrees[index] = (sum(above for above, _ in inner), below)
+        elif node.op is Op.INV:
+            degrees[index] = (inner[0][1], inner[0][0])
+        else:
+            degrees[index], slopes = (1, 0), slopes + 2 * sum(inner[0]) + 1
+    below = sum(degrees[root][1] for root in system.roots)
+    return max(below, *(degrees[root][0] - degrees[root][1] + below for root in system.roots)) + slopes
