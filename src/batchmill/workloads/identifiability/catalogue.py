@@ -66,7 +66,9 @@ def find_model(reference: str) -> Model:
     try:
         states = [Path(file).stat() for file in files_of(path)]
     except OSError as error:
-        raise ManifestError(f"cannot read `{error.filename or path}`: {(error.strerror or str(error)).lower()}") from None
+        raise ManifestError(
+            f"cannot read `{error.filename or path}`: {(error.strerror or str(error)).lower()}"
+        ) from None
     return _read_model(path, wanted, tuple((state.st_ino, state.st_mtime_ns, state.st_size) for state in states))
 
 

@@ -19,9 +19,9 @@ from batchmill.workloads.identifiability.expressions import (
 from batchmill.workloads.identifiability.formats.printing import MAX_NESTING, decimal_text, factors_of
 from batchmill.workloads.identifiability.model import Model
 
-_GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
-    "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split()
+_GREEK = re.compile(
+    "alpha|beta|[gG]amma|[dD]elta|epsilon|zeta|eta|[tT]heta|iota|kappa|[lL]ambda|mu|nu|[xX]i|[pP]i|rho|[sS]igma|tau"
+    "|[uU]psilon|[pP]hi|chi|[pP]si|[oO]mega"
 )
 _ESCAPED = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _NAMED = ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh")
@@ -39,12 +39,12 @@ def name_latex(name: str) -> str:
     parts = [part for part in name.split("_") if part] or [name]
     match = re.fullmatch(r"([A-Za-z]+?)(\d+)", parts[0])
     head, below = (match[1], [match[2], *parts[1:]]) if match else (parts[0], parts[1:])
-    shown = f"\\{head}" if head in _GREEK else head if len(head) == 1 else f"\\mathrm{{{text_latex(head)}}}"
+    shown = f"\\{head}" if _GREEK.fullmatch(head) else head if len(head) == 1 else f"\\mathrm{{{text_latex(head)}}}"
     return f"{shown}_{{{','.join(_subscript(part) for part in below)}}}" if below else shown
 
 
 def _subscript(part: str) -> str:
-    if part in _GREEK:
+    if _GREEK.fullmatch(part):
         return f"\\{part}"
     return part if part.isdigit() or len(part) == 1 else f"\\mathrm{{{text_latex(part)}}}"
 

@@ -208,17 +208,21 @@ class SbmlModel:
             if law is None or law.getMath() is None:
                 raise self.error(f"the reaction `{reaction.getId()}` has no kinetic law", reaction)
             rate = self._formulas.of_law(reaction)
-            for sign, references in ((-1, reaction.getListOfReactants()), (1, reaction.getListOfProducts())):
-                for reference in _all(references):
-                    if reference.getSpecies() in self.draft.states and not self._is_fixed(
-                        self._model.getSpecies(reference.getSpecies())
-                    ):
-                        count = self._stoichiometry(reference)
-                        terms.setdefault(reference.getSpecies(), []).append(
-                            multiply((Number(Fraction(sign)), count, rate))
-                        )
+            for name, counts in self._changes(reaction).items():
+                terms.setdefault(name, []).append(multiply((add(counts), rate)))
         for name, rates in terms.items():
             self._rates[name] = self._per_volume(name, add(rates))
+
+    def _changes(self, reaction: Any) -> dict[str, list[Expression]]:
+        """By how much the reaction changes each species: less for reactants, more for products."""
+        changes: dict[str, list[Expression]] = {}
+        for sign, references in ((-1, reaction.getListOfReactants()), (1, reaction.getListOfProducts())):
+            for reference in _all(references):
+                name = reference.getSpecies()
+                if not self._is_fixed(self._model.getSpecies(name)):
+                    count = multiply((Number(Fraction(sign)), self._stoichiometry(reference)))
+                    changes.setdefault(name, []).append(count)
+        return changes
 
     def _stoichiometry(self, reference: Any) -> Expression:
         name = reference.getId()

@@ -13,12 +13,12 @@ from typing import Any
 
 from batchmill.workloads.identifiability.expressions import Expression, ExpressionError, Number, Symbol
 from batchmill.workloads.identifiability.formats import functions
-from batchmill.workloads.identifiability.formats.algebra import MATLAB, Algebra, Token, tokens
+from batchmill.workloads.identifiability.formats.algebra import MATLAB, MAX_DEPTH, Algebra, Token, tokens
 from batchmill.workloads.identifiability.formats.draft import Draft
 from batchmill.workloads.identifiability.formats.source import Source
 from batchmill.workloads.identifiability.formats.vectors import Vectors
 
-_IGNORED = ("clear", "clc", "close", "clearvars", "end", "format", "warning")
+_IGNORED = ("clear", "clc", "close", "clearvars", "end", "format")
 _ASSUMPTIONS = ("real", "positive", "integer", "rational", "nonnegative")
 _BLOCK_COMMENT = re.compile(r"^[ \t]*%\{[ \t]*\n.*?^[ \t]*%\}[ \t]*$", re.DOTALL | re.MULTILINE)
 _MAX_ELEMENTS = 10_000
@@ -39,6 +39,7 @@ class _Reader:
         self.values: dict[str, Any] = {}
         self.places: dict[str, int] = {}
         self.saved: dict[str, dict[str, Any]] = {}
+        self._depth = 0
         self._algebra = Algebra(source, tokens(source, MATLAB), MATLAB, self._name, self._call)
 
     def read(self) -> None:
@@ -70,15 +71,14 @@ class _Reader:
         return self._algebra.peek().kind in ("newline", "end") or self._algebra.peek().text == ";"
 
     def _skip_line(self) -> None:
-        """Pass over a statement that says nothing about the model, made of plain words alone."""
+        """Pass over a statement of plain words, which says nothing about the model."""
         algebra = self._algebra
         first = algebra.next()
+        allowed = ("(", ")", ",", "=", "[", "]") if first.text == "function" else ()
         while not self._ends():
             token = algebra.next()
-            if token.kind not in ("name", "text") and token.text not in ("(", ")", ",", "=", "[", "]"):
-                algebra.refuse(
-                    f"{algebra.shown(first)} with {algebra.shown(token)} is not part of a model", first, _HINT
-                )
+            if token.kind not in ("name", "text") and token.text not in allowed:
+                algebra.refuse(f"`{first.text}` with {algebra.shown(token)} is not part of a model", first, _HINT)
 
     def _syms(self) -> None:
         algebra = self._algebra
@@ -152,6 +152,9 @@ class _Reader:
     def _wrapped(self) -> Any:
         algebra = self._algebra
         first = algebra.next()
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            algebra.refuse(f"nested deeper than {MAX_DEPTH} levels", first)
         algebra.expect("(")
         text = algebra.peek()
         if first.text == "sym" and text.kind == "text":
@@ -163,6 +166,7 @@ class _Reader:
         else:
             value = self._value()
         algebra.expect(")")
+        self._depth -= 1
         return value
 
     def _filled(self) -> Any:
@@ -181,6 +185,9 @@ class _Reader:
         """The elements of `[...]`, whatever its shape: blanks, commas, semicolons and line ends separate them."""
         algebra = self._algebra
         opening = algebra.next()
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            algebra.refuse(f"nested deeper than {MAX_DEPTH} levels", opening)
         around, algebra.in_matrix = algebra.in_matrix, True
         items: list[tuple[Any, int]] = []
         while not algebra.take("]"):
@@ -192,6 +199,7 @@ class _Reader:
             else:
                 items.append((self._value(), token.offset))
         algebra.in_matrix = around
+        self._depth -= 1
         return items
 
     def _save(self) -> None:

@@ -22,8 +22,10 @@ _ORDER = (
 )
 _WIDTH = 110
 # what YAML 1.2 would take for something else than a text, or could not hold in one line without quotes
-_PLAIN = re.compile(r"[A-Za-z_(](?:[\w .*/+()<>-]|,(?! )|;(?= ))*(?<! )", re.ASCII)
-_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
+_PLAIN = re.compile(r"(?:-(?=[\w(]))?[A-Za-z_(\d](?:[\w .*/+()<>-]|,(?! )|;(?= ))*(?<! )", re.ASCII)
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,12})?", re.ASCII)
+_NUMBER_LIKE = re.compile(r"[-+]?(0[xob])?[\d.]+([eE][-+]?\d*)?", re.ASCII)
+_WORDS = {"null", "true", "false"}
 
 
 def write_native(model: Mapping[str, Any]) -> str:
@@ -74,9 +76,9 @@ def _scalar(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     text = str(value)
-    if re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?", text):
-        return text  # a formula that is a number
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+    if _NUMBER.fullmatch(text):
+        return text  # a formula that is a number is read as one
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS and not _NUMBER_LIKE.fullmatch(text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     return f'"{escaped}"'
