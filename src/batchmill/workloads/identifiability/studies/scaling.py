@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from batchmill import ManifestError, Metric, Permanent, task
-from batchmill.workloads.identifiability.catalogue import check_reference, file_of, find_model, is_file
+from batchmill.workloads.identifiability.catalogue import check_reference, find_model, input_files
 from batchmill.workloads.identifiability.model import Model, Unsupported
 from batchmill.workloads.identifiability.studies.families import FAMILIES, MAX_SIZE, copies
 from batchmill.workloads.identifiability.studies.scaling_report import report, summarise
@@ -57,7 +57,7 @@ class Generated(BaseModel):
     def make(self, size: int) -> Model:
         """The model of this size. Raises ManifestError."""
         if self.base is not None:
-            return copies(find_model(self.base), size, self.coupling)
+            return copies(find_model(self.base).resolved(), size, self.coupling)
         return FAMILIES[self.family or ""](size, self.seed)
 
 
@@ -104,9 +104,9 @@ def metrics(result: ScalingResult) -> dict[str, Any]:
 
 
 def inputs(params: ScalingParams) -> list[str]:
-    """The base model's file, when it is one."""
+    """The files that the base model is read from."""
     base = params.model.base
-    return [file_of(base)] if base is not None and is_file(base) else []
+    return input_files(base) if base is not None else []
 
 
 @task(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from batchmill import ManifestError, Metric, task
-from batchmill.workloads.identifiability.catalogue import check_reference, file_of, find_model, is_file
+from batchmill.workloads.identifiability.catalogue import check_reference, find_model, input_files
 from batchmill.workloads.identifiability.expressions import Expression, ExpressionError
 from batchmill.workloads.identifiability.loading import Formula
 from batchmill.workloads.identifiability.model import Model, Unsupported
@@ -57,7 +57,9 @@ class SensitivityParams(BaseModel):
     target: list[str] | Literal["parameters", "everything"] = Field(
         "parameters", description="what is to become identifiable"
     )
-    max_subsets: int = Field(100_000, ge=1, le=10_000_000, description="looked at at most; the rest is told as untested")
+    max_subsets: int = Field(
+        100_000, ge=1, le=10_000_000, description="looked at at most; the rest is told as untested"
+    )
 
     @field_validator("model")
     @classmethod
@@ -104,8 +106,8 @@ def metrics(result: SensitivityResult) -> Mapping[str, Any]:
 
 
 def inputs(params: SensitivityParams) -> list[str]:
-    """The model's file, when it is one."""
-    return [file_of(params.model)] if is_file(params.model) else []
+    """The files that the model is read from."""
+    return input_files(params.model)
 
 
 def report(records: Iterable[Record]) -> str:
@@ -158,7 +160,7 @@ def sensitivity(params: SensitivityParams, ctx: Context) -> SensitivityResult:
     from batchmill.workloads.identifiability.studies.subsets import Study
 
     started = time.perf_counter()
-    model = find_model(params.model)
+    model = find_model(params.model).resolved()
     candidates = candidates_of(model, params.candidates)
     target = _target(model, params.target)
     try:

@@ -56,8 +56,10 @@ class Study:
         extra = {_column(c): c.formula for c in candidates if c.kind == "measure" and c.formula is not None}
         sampler = Sampler(replace(model, outputs={name: model.outputs[name] for name in base}), extra=extra)
         self.candidates, self.target = list(candidates), list(target)
-        self._points = [
-            _Point(sampler.draw(seed, prime=prime), base, self.candidates) for prime in islice(sampler.primes(), 2)
+        drawn = [sampler.draw(seed, prime=prime) for prime in islice(sampler.primes(), 2)]
+        self._points: list[_Point | _WholePoint] = [
+            _WholePoint(sample, base) if model.unknown_inputs else _Point(sample, base, self.candidates)
+            for sample in drawn
         ]
 
     def search(self, size: int, most: int) -> Search:
@@ -134,6 +136,23 @@ class _Point:
 
     def _project(self, row: Sequence[Any]) -> list[int]:
         return [sum(int(a) * b for a, b in zip(row, vector, strict=True)) % self._prime for vector in self._basis]
+
+
+class _WholePoint:
+    """The same from the whole matrix: unknown inputs are eliminated anew for each choice of outputs."""
+
+    def __init__(self, sample: Sample, base: Collection[str]) -> None:
+        self.names, self._sample, self._base = sample.names, sample, base
+
+    def determines(self, members: Collection[Candidate], wanted: Sequence[str]) -> bool:
+        return set(wanted) <= self._sample.identifiable(**self._choice(members))
+
+    def dimension(self, members: Collection[Candidate]) -> int:
+        return len(self._sample.null_space(**self._choice(members)))
+
+    def _choice(self, members: Collection[Candidate]) -> dict[str, list[str]]:
+        measured = [_column(c) for c in members if c.kind == "measure"]
+        return {"known": [c.name for c in members if c.kind != "measure"], "outputs": [*self._base, *measured]}
 
 
 def _column(candidate: Candidate) -> str:
