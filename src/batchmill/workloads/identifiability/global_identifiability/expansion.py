@@ -62,7 +62,7 @@ def needed_orders(system: System, divided: Mapping[int, Quotient], outputs: Mapp
 
 
 class Expansion:
-    """The coefficients of nodes. `number` brings a Fraction into the ring; `leaf` gives those of open nodes and leaves."""
+    """The coefficients of nodes. `number` brings a Fraction into the ring; `leaf` gives those of open nodes, leaves."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from batchmill.workloads.identifiability.circuit import Op
 from batchmill.workloads.identifiability.global_identifiability import groebner
 from batchmill.workloads.identifiability.global_identifiability.fibre import Polynomials, words_of
 from batchmill.workloads.identifiability.global_identifiability.verdict import Word
-from batchmill.workloads.identifiability.model import Model
+from batchmill.workloads.identifiability.model import Model, Unsupported
 from batchmill.workloads.identifiability.sampling import Sample, Sampler
 from batchmill.workloads.identifiability.system import System, compile_system
 
@@ -105,8 +105,10 @@ class _Equations:
                 values[index] = sum(arguments[1:], arguments[0])
             elif node.op is Op.MUL:
                 values[index] = arguments[0] * arguments[1]
-            else:
+            elif node.op is Op.INV:
                 values[index] = self._reciprocal(f"1/{index}", arguments[0])
+            else:
+                raise Unsupported(f"its equations are not rational: they hold `{node.op.name.lower()}`")
         return values
 
     def _reciprocal(self, name: str, divisor: Any) -> Any:

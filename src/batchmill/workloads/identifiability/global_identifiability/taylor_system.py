@@ -25,6 +25,9 @@ from batchmill.workloads.identifiability.global_identifiability.verdict import W
 from batchmill.workloads.identifiability.model import Model
 from batchmill.workloads.identifiability.sampling import Sample, Sampler
 from batchmill.workloads.identifiability.system import System, compile_system
+from batchmill.workloads.identifiability.taylor import MAX_ORDERS
+
+_SPARE = 2  # orders beyond those that suffice: equations that follow from the others shorten the search for a basis
 
 
 class TaylorSystem:
@@ -41,16 +44,16 @@ class TaylorSystem:
         )
 
     def _last_orders(self) -> dict[int, int]:
+        """For each output (an index into the roots) the last order of the system."""
         sample, outputs = self._sample, len(self._model.outputs)
         rows = [row for block in sample.rows for row in block.tolist()]
         growing = set(linear.independent(rows, len(sample.names), sample.prime))
-        first = len(self._model.states)
-        return {
-            first + output: next(
-                (k for k in range(len(sample.rows)) if k * outputs + output not in growing), len(sample.rows)
-            )
-            for output in range(outputs)
-        }
+        most = min((len(series) for series in sample.inputs.values()), default=MAX_ORDERS) - 1
+        orders = {}
+        for output in range(outputs):
+            stalled = (k for k in range(len(sample.rows)) if k * outputs + output not in growing)
+            orders[len(self._model.states) + output] = min(next(stalled, len(sample.rows)) + _SPARE, most)
+        return orders
 
 
 class _Builder:
