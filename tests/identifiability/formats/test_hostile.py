@@ -117,8 +117,6 @@ HOSTILE = [
     ("encoding.xml", '<?xml version="1.0" encoding="UTF-16"?><sbml/>', r":1:31: the encoding `UTF-16` is not read"),
     ("piecewise.xml", SBML.format("", RULE.format(
         "<piecewise><piece><cn>1</cn><true/></piece></piecewise>")), r":6:\d+: `piecewise` is not supported"),
-    ("time.xml", SBML.format("", RULE.format(
-        '<csymbol encoding="text" definitionURL="http://www.sbml.org/sbml/symbols/time">t</csymbol>')), r"`time`"),
     ("delay.xml", SBML.format("", RULE.format(
         '<apply><csymbol encoding="text" definitionURL="http://www.sbml.org/sbml/symbols/delay">d</csymbol>'
         "<ci>x</ci><cn>1</cn></apply>")), r":6:\d+: `delay` is not supported in a formula"),

@@ -152,3 +152,51 @@ def test_an_import_overwrites_nothing_and_tells_what_it_refused(tmp_path: Path) 
     assert "no such file" in done.refused[0][1].message
     assert "already there" in done.refused[1][1].message
     assert sorted(path.name for path in out.iterdir()) == ["C2M.yaml"]
+
+
+def test_the_core_of_petab_2_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("libsbml")
+    (tmp_path / "model.xml").write_bytes((SAMPLES / "petab" / "model.xml").read_bytes())
+    (tmp_path / "p.tsv").write_text(
+        "parameterId\testimate\tnominalValue\nbeta\ttrue\t1\ngamma\tfalse\t0.1\ns\ttrue\t1\n"
+    )
+    (tmp_path / "o.tsv").write_text(
+        "observableId\tobservableFormula\tobservablePlaceholders\nobs\tscale * seen\tscale\n"
+    )
+    (tmp_path / "m.tsv").write_text("observableId\texperimentId\tobservableParameters\nobs\te\ts\nobs\te\t2.5\n")
+    (tmp_path / "c.tsv").write_text("conditionId\ttargetId\ttargetValue\nc1\tk\t0.5\nc2\tk\t0.7\n")
+    (tmp_path / "e.tsv").write_text("experimentId\ttime\tconditionId\ne\t-inf\tc1\ne\t0\tc2\n")
+    path = tmp_path / "problem.yaml"
+    path.write_text(
+        "format_version: 2.0.0\nparameter_files: [p.tsv]\nobservable_files: [o.tsv]\nmeasurement_files: [m.tsv]\n"
+        "condition_files: [c.tsv]\nexperiment_files: [e.tsv]\n"
+        "model_files:\n  sir: {location: model.xml, language: sbml}\n"
+    )
+    model = find_model(str(path))
+    assert (model.parameters, set(model.constants)) == (("beta", "s"), {"k"})
+    assert formats.native_of(str(path))["outputs"] == {"obs_1": "s*k*I", "obs_2": "2.5*k*I"}
+    assert formats.native_of(str(path))["odes"]["I"] == "beta*S*I - 0.1*I"
+    assert model.options.known is None  # simulations start in a steady state
+    assert verdict(str(path))[2] == {"beta", "s", "S", "I"}
+
+
+@pytest.mark.parametrize(
+    ("text", "odes"),
+    [
+        ("compartment C = 2; C' = g*C; species S in C; J: S -> ; C*k*S; g = 1;", {"C": "g*C", "S": "-k*S - S*g"}),
+        ("species S; J: S -> ; k*S*time; S = 1;", {"S": "-k*S*time", "time": "1"}),
+        ("species A, $B; J: B -> 2 A; k*B; B = 3; A = 1;", {"A": "2*k*B"}),
+        ("species A; J: A -> ; f(A); A = 1; k := 2*d; q = 3*d; K: -> A; q*k;", {"A": "-A**2/(1 + A) + 6*d*d"}),
+    ],
+)
+def test_what_sbml_means_becomes_equations(text: str, odes: dict[str, str], tmp_path: Path) -> None:
+    pytest.importorskip("antimony")
+    path = tmp_path / "m.ant"
+    path.write_text(
+        f"function f(x)\n  x^2/(1 + x)\nend\nmodel m\n  {text} k = 1; d = 1;\nend\n".replace(
+            " k = 1;" if "k :=" in text else "\0", ""
+        )
+    )
+    [(_, model)] = formats.read(str(path))
+    assert model["odes"] == odes
+    assert find_model(str(path)).states == tuple(odes)

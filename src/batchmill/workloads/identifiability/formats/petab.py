@@ -100,6 +100,7 @@ class _Problem:
         self._parameters = self._table(files["parameter"], "parameterId")
         self._observables = self._table(files["observable"], "observableId", "observableFormula")
         self._measurements = self._table(files["measurement"], "observableId")
+        self._experiments = self._table(files["experiment"], "experimentId", "time")
         self._conditions = Conditions(self._table(files["condition"], "conditionId"))
         self._sbml = SbmlModel(read_source(files["model"][0]))
         self._draft = self._sbml.draft
@@ -219,7 +220,7 @@ class _Problem:
 
     def _initial_values(self) -> None:
         """Known where a number is given; where a parameter is the initial value, the state's verdict is its own."""
-        if any(row.get("preequilibrationConditionId", "") for row in self._measurements.rows):
+        if self._is_preequilibrated():
             self._draft.notes.append("initial values are steady states: taken as unknown")
             return
         known: dict[str, Fraction] = {}
@@ -236,6 +237,17 @@ class _Problem:
         self._draft.known = known
         if free:
             self._draft.notes.append(f"initial values that are not numbers are taken as unknown: {', '.join(free)}")
+
+    def _is_preequilibrated(self) -> bool:
+        """Whether simulations start in a steady state. Raises ManifestError for a condition that begins later."""
+        started: set[str] = set()
+        for row in self._experiments.rows:
+            if row["time"].lower() != "-inf":
+                if row["experimentId"] in started:
+                    raise row.error("a condition that begins later is an event: not supported")
+                started.add(row["experimentId"])
+        marked = any(row.get("preequilibrationConditionId", "") for row in self._measurements.rows)
+        return marked or any(row["time"].lower() == "-inf" for row in self._experiments.rows)
 
     def _initial(self, state: str) -> Expression | None:
         values = self._conditions.values_of(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
 from batchmill.workloads.identifiability.expressions import (
@@ -88,7 +88,7 @@ class _Printer:
 
     def _sum(self, expression: Sum) -> str:
         pieces: list[str] = []
-        for term in expression.terms:
+        for term in _terms(expression):
             text = self.text(term, _PRODUCT)
             if not pieces:
                 pieces.append(text)
@@ -118,6 +118,14 @@ class _Printer:
 
 def _is_below(expression: Power) -> bool:
     return isinstance(expression.exponent, Number) and expression.exponent.value < 0
+
+
+def _terms(expression: Sum) -> Iterator[Expression]:
+    for term in expression.terms:
+        if isinstance(term, Sum):
+            yield from term.terms
+        else:
+            yield term
 
 
 def names_in(expression: Expression) -> set[str]:

@@ -23,7 +23,7 @@ from batchmill.workloads.identifiability.expressions import (
 )
 from batchmill.workloads.identifiability.formats import functions
 from batchmill.workloads.identifiability.formats.draft import Draft
-from batchmill.workloads.identifiability.formats.printing import names_in, substitute
+from batchmill.workloads.identifiability.formats.printing import factors_of, names_in, substitute
 from batchmill.workloads.identifiability.formats.sbml_guard import parse_document, refuse_unsupported
 from batchmill.workloads.identifiability.formats.sbml_math import Formulas, exact
 from batchmill.workloads.identifiability.formats.source import Source
@@ -40,7 +40,7 @@ def read_models(source: Source, *, outputs: Sequence[str] | None = None) -> list
     else:
         outputs = [name for name in reader.assigned if name.startswith(_OBSERVABLE)]
         which = "the rules `observable_...`" if outputs else "every state (the format does not say what is measured)"
-        outputs = outputs or draft.states
+        outputs = outputs or [name for name in draft.states if name not in (draft.known or {})]
         draft.notes.append(f"outputs: {which}")
     for name in outputs:
         draft.outputs[f"y_{name}"] = reader.value_of(name)
@@ -90,8 +90,19 @@ class SbmlModel:
         draft = self.draft
         for name in draft.states:
             draft.odes[name] = self.inlined(self._rates.get(name, ZERO))
+        self._add_time()
         if not draft.states:
             self.source.refuse("nothing in this model changes in time", hint="it has no reactions and no rate rules")
+
+    def _add_time(self) -> None:
+        """Time in a formula is a state that starts at 0 and grows by 1."""
+        name = self._formulas.time
+        if name:
+            self.draft.states.append(name)
+            self.draft.odes[name] = Number(Fraction(1))
+            self.draft.known = {name: Fraction(0)}
+            self.values[name] = Fraction(0)
+            self.draft.notes.append("time is a state that starts at 0")
 
     def _rules(self) -> None:
         written: dict[str, Expression] = {}
@@ -211,7 +222,7 @@ class SbmlModel:
             for name, counts in self._changes(reaction).items():
                 terms.setdefault(name, []).append(multiply((add(counts), rate)))
         for name, rates in terms.items():
-            self._rates[name] = self._per_volume(name, add(rates))
+            self._rates[name] = self._per_volume(name, rates)
 
     def _changes(self, reaction: Any) -> dict[str, list[Expression]]:
         """By how much the reaction changes each species: less for reactants, more for products."""
@@ -234,20 +245,18 @@ class SbmlModel:
             raise self.error(f"a stoichiometry of `{reference.getSpecies()}` is not given", reference)
         return Number(self._exact(reference.getStoichiometry(), reference))
 
-    def _per_volume(self, name: str, rate: Expression) -> Expression:
-        """A reaction changes amounts: a concentration changes by rate/V, and thins out as V grows."""
+    def _per_volume(self, name: str, rates: list[Expression]) -> Expression:
+        """Reactions change amounts: a concentration changes by rate/V, and thins out as V grows."""
         species = self._model.getSpecies(name)
         compartment = self._model.getCompartment(species.getCompartment())
         if species.getHasOnlySubstanceUnits() or compartment is None or compartment.getSpatialDimensions() == 0:
-            return rate
-        volume = Symbol(compartment.getId())
-        if volume.name in self._ruled:
-            raise self.error(f"the size of `{volume.name}` follows an assignment rule", compartment)
-        changed = functions.quotient(rate, volume)
-        if volume.name in self._rates:
-            thinned = functions.quotient(multiply((Symbol(name), self._rates[volume.name])), volume)
-            return add((changed, functions.negative(thinned)))
-        return changed
+            return add(rates)
+        volume = compartment.getId()
+        if volume in self._ruled:
+            raise self.error(f"the size of `{volume}` follows an assignment rule", compartment)
+        if volume in self._rates:
+            rates = [*rates, functions.negative(multiply((Symbol(name), self._rates[volume])))]
+        return add(_divided(rate, volume) for rate in rates)
 
     def _exact(self, value: float, element: Any) -> Fraction:
         try:
@@ -261,6 +270,15 @@ class SbmlModel:
     def error(self, message: str, element: Any) -> ManifestError:
         """What to raise for an element."""
         return self.source.error(message, self._place(element))
+
+
+def _divided(rate: Expression, volume: str) -> Expression:
+    """rate/volume: most kinetic laws are a concentration's change times the volume, which cancels."""
+    coefficient, above, below = factors_of(rate)
+    if Symbol(volume) not in above:
+        return functions.quotient(rate, Symbol(volume))
+    above.remove(Symbol(volume))
+    return functions.quotient(multiply((Number(coefficient), *above)), multiply(below))
 
 
 def _all(elements: Any) -> Iterable[Any]:

@@ -37,6 +37,7 @@ class Formulas:
     def __init__(self, source: Source, model: Any) -> None:
         import libsbml
 
+        self.time = ""  # the name of the state that time becomes, once a formula uses it
         self._source = source
         self._model = model
         self._local: dict[tuple[str, str], tuple[str, Any]] = {}  # reaction and id -> name, element
@@ -104,6 +105,9 @@ class Formulas:
             return number(self._number(node), 0)
         if kind == library.AST_NAME:
             return scope.get(node.getName()) or Symbol(node.getName())
+        if kind == library.AST_NAME_TIME:
+            self.time = self.time or next(name for name in ("time", "time_", "model_time") if name not in self._taken)
+            return Symbol(self.time)
         if kind == library.AST_NAME_AVOGADRO:
             return Number(Fraction(602214179 * 10**15))
         if kind == library.AST_CONSTANT_E:
@@ -113,12 +117,10 @@ class Formulas:
         if kind == library.AST_FUNCTION:
             return self._defined(node, scope)
         name = self._named(node)
-        hint = "give time as a state with the derivative 1" if name == "time" else ""
-        raise ExpressionError(f"`{name}` is not supported in a formula", 0, hint=hint)
+        raise ExpressionError(f"`{name}` is not supported in a formula", 0)
 
     def _named(self, node: Any) -> str:
         names = {
-            self._libsbml.AST_NAME_TIME: "time",
             self._libsbml.AST_FUNCTION_DELAY: "delay",
             self._libsbml.AST_FUNCTION_PIECEWISE: "piecewise",
             self._libsbml.AST_CONSTANT_PI: "pi",
