@@ -32,7 +32,7 @@ def test_a_sweep_over_inputs_tells_what_changed_and_why():
 def test_known_initial_values_are_fewer_unknowns():
     records = [record(model="Bolie"), record(model="Bolie", known_initial_conditions=["q2"])]
     assert (
-        "known x(0) default → q2: rank 6 → 6, 1 fewer unknown (null space 1 → 0);"
+        "known x(0) as in the model → q2: rank 6 → 6, 1 fewer unknown (null space 1 → 0);"
         " now identifiable `p2`, `p4`; now observable `q2`" in report(records)
     )
 

@@ -87,6 +87,11 @@ def test_factors_are_gone_through_in_one_job():
     assert task.metrics(result)["size"] == 4
 
 
+def test_a_name_stands_for_a_family_or_a_model():
+    assert task.params(model="ring", size=2).model.label == "ring"
+    assert task.params(model="Bolie", size=2).model.label == "Bolie, coupling none"
+
+
 @pytest.mark.parametrize(
     "params",
     [

@@ -28,6 +28,8 @@ _SHORT = {
     "options_file": "options",
 }
 
+_ABSENT = "as in the model"
+
 
 class Record(Protocol):
     """What is read of a job that ended."""
@@ -172,13 +174,18 @@ def _cell(found: Finding) -> str:
 def _changes(findings: list[Finding]) -> list[str]:
     told = []
     for model, group in _by_model(findings).items():
-        reference, *others = group
-        told += [f"- `{model}`: {text}" for other in others if (text := change(reference, other))]
+        reference = min(group, key=_distance)
+        told += [f"- `{model}`: {text}" for other in group if (text := change(reference, other))]
     if len({found.configuration for found in findings}) < 2:
         return []
     more = [f"- ... and {len(told) - markdown.MOST_ROWS:,} more changes"] if len(told) > markdown.MOST_ROWS else []
     same = ["No option changed a verdict."] if not told else []
     return ["### What changed its verdict, and why", "", *same, *told[: markdown.MOST_ROWS], *more, ""]
+
+
+def _distance(found: Finding) -> int:
+    """How far a configuration is from assuming nothing."""
+    return sum(value not in ("generic", "free") for value in found.options.values())
 
 
 def change(before: Finding, after: Finding) -> str:
@@ -192,7 +199,7 @@ def change(before: Finding, after: Finding) -> str:
 
 def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
     for name in OPTIONS:
-        old, new = before.get(name, "default"), after.get(name, "default")
+        old, new = before.get(name, _ABSENT), after.get(name, _ABSENT)
         if old != new:
             yield f"{_SHORT[name]} {old} → {new}"
 

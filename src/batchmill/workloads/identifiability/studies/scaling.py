@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from batchmill import ManifestError, Metric, Permanent, task
-from batchmill.workloads.identifiability.catalogue import check_reference, find_model, input_files
+from batchmill.workloads.identifiability.catalogue import bundled_digest, check_reference, find_model, input_files
 from batchmill.workloads.identifiability.model import Model, Unsupported
 from batchmill.workloads.identifiability.studies.families import FAMILIES, MAX_SIZE, copies
 from batchmill.workloads.identifiability.studies.scaling_report import report, summarise
@@ -61,12 +61,23 @@ class Generated(BaseModel):
         return FAMILIES[self.family or ""](size, self.seed)
 
 
+def _named(value: Any) -> Any:
+    """A text names a family, or a model to be copied without coupling."""
+    if isinstance(value, str):
+        return {"family": value} if value in FAMILIES else {"base": value}
+    return value
+
+
 class ScalingParams(BaseModel):
     """What grows, and how large it is: `size`, or the `factors` of the model, one after the other."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model: Generated
+    model: Annotated[
+        Generated,
+        BeforeValidator(_named),
+        WithJsonSchema({"type": ["string", "object"]}),
+    ] = Field(description="a family's name, a model's name, or `family` or `base` with `coupling`, `seed`, `factors`")
     size: Size | None = None
     repeats: int = Field(3, ge=1, le=100, description="analyses of each size; the median time counts")
 
@@ -111,7 +122,7 @@ def inputs(params: ScalingParams) -> list[str]:
 
 @task(
     name="identifiability-scaling",
-    version="1",
+    version=f"1-{bundled_digest()}",
     mode="process",
     timeout=600,
     reuse="any",

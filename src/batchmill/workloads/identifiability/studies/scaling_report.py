@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchmill.workloads.identifiability.studies import markdown
@@ -52,8 +52,16 @@ def _columns(points: Sequence[Mapping[str, Any]], quantity: str) -> tuple[list[f
 
 
 def _fits(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    laws = {name: power_law(*_columns(points, name)) for name in QUANTITIES}
-    return {name: law._asdict() for name, law in laws.items() if law is not None}
+    return {name: law._asdict() for name, law in _laws(points)}
+
+
+def _laws(points: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, PowerLaw]]:
+    """The fits of quantities that were seen at every size: memory often does not grow at all."""
+    for name in QUANTITIES:
+        sizes, values = _columns(points, name)
+        law = power_law(sizes, values) if all(value > 0 for value in values) else None
+        if law is not None:
+            yield name, law
 
 
 def _table(points: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -74,8 +82,7 @@ def _table(points: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _exponents(points: Sequence[Mapping[str, Any]]) -> list[str]:
-    laws = {words: power_law(*_columns(points, name)) for name, words in QUANTITIES.items()}
-    told = [f"- {words} grows as size^{spelt(law)}" for words, law in laws.items() if law is not None]
+    told = [f"- {QUANTITIES[name]} grows as size^{spelt(law)}" for name, law in _laws(points)]
     return told or ["Too few sizes to fit an exponent: it takes three measurements."]
 
 

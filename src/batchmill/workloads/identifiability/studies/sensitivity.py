@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from batchmill import ManifestError, Metric, task
-from batchmill.workloads.identifiability.catalogue import check_reference, find_model, input_files
+from batchmill.workloads.identifiability.catalogue import bundled_digest, check_reference, find_model, input_files
 from batchmill.workloads.identifiability.expressions import Expression, ExpressionError
 from batchmill.workloads.identifiability.loading import Formula
 from batchmill.workloads.identifiability.model import Model, Unsupported
@@ -140,7 +140,7 @@ def _spelt(members: list[str]) -> list[str]:
 
 @task(
     name="identifiability-sensitivity",
-    version="1",
+    version=f"1-{bundled_digest()}",
     mode="process",
     timeout=600,
     reuse="any",
