@@ -41,9 +41,10 @@ def run_limited(model: Model, seed: int, time_limit: float) -> GlobalVerdict:
     finally:
         _end(child)
     found = _last(told, model)
-    if timed_out:
+    is_final = found.certainty == "probable"  # then the child was ended after its last word
+    if timed_out and not is_final:
         found = replace(found, reason=f"the time limit of {time_limit:g} s was over")
-    elif child.returncode:
+    elif child.returncode and not is_final:
         found = replace(found, reason=_cause(child.returncode))
     return replace(found, seconds=time.monotonic() - started)
 
