@@ -18,7 +18,7 @@ def reduced(rows: Vectors, width: int, prime: int) -> tuple[list[list[int]], lis
     """The reduced row echelon form without zero rows, and the column of the leading 1 of each row."""
     if not rows or not width:
         return [], []
-    echelon, rank = nmod_mat(len(rows), width, [int(v) for row in rows for v in row], prime).rref()
+    echelon, rank = nmod_mat(len(rows), width, [v for row in rows for v in row], prime).rref()
     pivots = _pivots(echelon, rank)
     return [[int(echelon[row, column]) for column in range(width)] for row in range(rank)], pivots
 
@@ -27,14 +27,14 @@ def rank(rows: Vectors, width: int, prime: int) -> int:
     """The number of independent rows."""
     if not rows or not width:
         return 0
-    return int(nmod_mat(len(rows), width, [int(v) for row in rows for v in row], prime).rank())
+    return int(nmod_mat(len(rows), width, [v for row in rows for v in row], prime).rank())
 
 
 def independent(rows: Vectors, width: int, prime: int) -> list[int]:
     """The indexes of the rows that are independent of the rows before them."""
     if not rows or not width:
         return []
-    echelon, found = nmod_mat(len(rows), width, [int(v) for row in rows for v in row], prime).transpose().rref()
+    echelon, found = nmod_mat(len(rows), width, [v for row in rows for v in row], prime).transpose().rref()
     return _pivots(echelon, found)
 
 
@@ -49,19 +49,19 @@ def _pivots(echelon: Any, found: int) -> list[int]:
 
 
 def null_space(rows: Vectors, width: int, prime: int) -> list[list[int]]:
-    """A basis of the vectors that every row maps to zero, in reduced row echelon form."""
+    """A basis of the vectors that every row maps to zero."""
     echelon, pivots = reduced(rows, width, prime)
-    free = [column for column in range(width) if column not in set(pivots)]
+    free = sorted(set(range(width)) - set(pivots))
     basis = [[0] * width for _ in free]
     for vector, column in zip(basis, free, strict=True):
         vector[column] = 1
         for row, pivot in zip(echelon, pivots, strict=True):
             vector[pivot] = -row[column] % prime
-    return reduced(basis, width, prime)[0]
+    return basis
 
 
 def determined(null_vectors: Vectors, width: int) -> list[int]:
-    """The columns whose entry is zero in every null vector."""
+    """The columns, of the first `width`, whose entry is zero in every null vector."""
     return [column for column in range(width) if not any(vector[column] for vector in null_vectors)]
 
 

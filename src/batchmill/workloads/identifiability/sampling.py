@@ -78,8 +78,7 @@ class Sample:
         """The null space's basis over all `names` in reduced row echelon form; entries of known names are zero."""
         free = self._columns(known)
         basis = self._null_space(free, outputs)
-        if self.unknown_inputs:
-            basis = linear.reduced([vector[: len(free)] for vector in basis], len(free), self.prime)[0]
+        basis = linear.reduced([vector[: len(free)] for vector in basis], len(free), self.prime)[0]
         return [self._spread(vector, free) for vector in basis]
 
     def _columns(self, known: Collection[str] = ()) -> list[int]:
@@ -95,14 +94,15 @@ class Sample:
     def reconstructible(self) -> frozenset[str]:
         """The unknown inputs whose value at time 0 is determined."""
         free = self._columns()
-        basis = self._null_space(free, None)
+        basis = self._null_space(free, None) if self.unknown_inputs else []
         places = {name: len(free) + i * self.impulses for i, name in enumerate(self.unknown_inputs)}
         return frozenset(name for name, place in places.items() if not any(vector[place] for vector in basis))
 
     def identifiable(self, *, known: Collection[str] = (), outputs: Collection[str] | None = None) -> frozenset[str]:
         """The names that are determined locally; known ones are among them."""
-        zero = linear.determined(self.null_space(known=known, outputs=outputs), len(self.names))
-        return frozenset(self.names[i] for i in zero)
+        free = self._columns(known)
+        zero = linear.determined(self._null_space(free, outputs), len(free))
+        return frozenset(self.names).difference(self.names[i] for i in free).union(self.names[free[i]] for i in zero)
 
     def curve(self) -> list[int]:
         """The rank after each order of derivatives, from 0 to the order where it is final."""
@@ -117,8 +117,11 @@ class Sample:
         return [row // len(self.outputs) for row in growth]
 
     def _matrix(self, columns: list[int], outputs: Collection[str] | None) -> list[list[int]]:
-        chosen = [i for i, name in enumerate(self.outputs) if outputs is None or name in outputs]
-        return [row for block in self.rows for row in block[chosen][:, columns].tolist()]
+        blocks = self.rows
+        if outputs is not None or len(columns) < blocks[0].shape[1]:
+            chosen = [i for i, name in enumerate(self.outputs) if outputs is None or name in outputs]
+            blocks = [block[chosen][:, columns] for block in blocks]
+        return [row for block in blocks for row in block.tolist()]
 
     def _spread(self, vector: list[int], columns: list[int]) -> list[int]:
         whole = [0] * len(self.names)
@@ -153,7 +156,6 @@ class Sampler:
         self._width = len(self.names) + len(model.unknown_inputs) * self._impulses
         self._target: int | None = None
         self._rules = self._find_rules({})
-        self._degree = total_degree(self._system) * (2 if self._rules.terms else 1)
         self._specific_rules = self._find_rules(self._values)
 
     def _find_rules(self, specific: Mapping[str, Fraction]) -> Rules:
@@ -179,8 +181,11 @@ class Sampler:
         each has at most one row per column, none of a higher order than `order`.
         """
         order = self._orders() if self._free else order
+        degree = total_degree(self._system) * (
+            2 if self._rules.terms else 1
+        )  # some points have squares for coordinates
         columns = self._width + len(self.model.unknown_inputs) * order * self._free
-        return min(1.0, (len(self.names) + 1) * columns * (2 * order + 2) * self._degree / (prime - 1))
+        return min(1.0, (len(self.names) + 1) * columns * (2 * order + 2) * degree / (prime - 1))
 
     def draw(
         self,
@@ -299,9 +304,11 @@ class Sampler:
     def _is_final(self, blocks: list[Residues], outputs: list[int], prime: int, specific: bool) -> bool:
         """Whether later orders cannot add to the rank of these outputs."""
         # at a generic point all states count, known or not: only the span over all of them stalls for good
-        out = [i for i, name in enumerate(self.names) if specific and name in self._known]
+        out = {i for i, name in enumerate(self.names) if specific and name in self._known}
         columns = [i for i in range(self._width) if i not in out]
-        rows = [row for block in blocks for row in block[outputs][:, columns].tolist()]
+        if out or len(self._groups) > 1:
+            blocks = [block[outputs][:, columns] for block in blocks]
+        rows = [row for block in blocks for row in block.tolist()]
         growth = [row // len(outputs) for row in linear.independent(rows, len(columns), prime)]
         if len(growth) == len(columns):
             return True
