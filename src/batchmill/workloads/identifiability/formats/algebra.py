@@ -245,7 +245,7 @@ class Algebra:
             return self._number(token)
         if token.kind == "name":
             if self.peek().text == "(" and not (self.in_matrix and self.peek().spaced):
-                return self._call(token, self.arguments())
+                return self._call(token, self._arguments())
             return self._name(token)
         if token.text == "(":
             around, self.in_matrix = self.in_matrix, False
@@ -260,7 +260,13 @@ class Algebra:
         )
 
     def arguments(self) -> list[Expression]:
-        """What stands in the parentheses that open here."""
+        """What stands in the parentheses that open here. Raises ManifestError."""
+        try:
+            return self._arguments()
+        except ExpressionError as error:
+            self.source.refuse_expression(error)
+
+    def _arguments(self) -> list[Expression]:
         around, self.in_matrix = self.in_matrix, False
         self.expect("(")
         values: list[Expression] = []

@@ -55,6 +55,8 @@ def _to_sbml(source: Source) -> str:
         if antimony.loadAntimonyString(source.text) < 0:
             raise _error(source, str(antimony.getLastError()))
         return str(antimony.getSBMLString(antimony.getMainModuleName()))
+    except UnicodeDecodeError:  # it cuts characters into bytes where it quotes the text
+        raise source.error("Antimony cannot read this text", hint="use ASCII outside of comments") from None
     finally:
         antimony.clearPreviousLoads()
         antimony.freeAll()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from batchmill.workloads.identifiability.expressions import Expression, ExpressionError, Symbol
+from batchmill.workloads.identifiability.expressions import Expression, Symbol
 from batchmill.workloads.identifiability.formats import functions
 from batchmill.workloads.identifiability.formats.algebra import JULIA, Algebra, Token, tokens
 from batchmill.workloads.identifiability.formats.draft import Draft
@@ -157,11 +157,8 @@ class _Model:
     def _ascii(self, token: Token) -> str:
         name = ascii_name(token.text)
         if name is None:
-            raise ExpressionError(
-                f"{token.text[:60]!a} cannot be a name",
-                token.offset,
-                hint="letters, digits and `_`; Greek is spelt out",
-            )
+            hint = "letters, digits and `_`; Greek is spelt out"
+            self._algebra.refuse(f"{token.text[:60]!a} cannot be a name", token, hint)
         return name
 
     def _name(self, token: Token) -> Expression:

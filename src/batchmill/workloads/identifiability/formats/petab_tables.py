@@ -71,7 +71,8 @@ def read_table(path: str, columns: Sequence[str]) -> Table:
         if len(cells) > len(header):
             source.refuse(f"{len(cells)} cells for {len(header)} columns", source.offset(number, 1))
         if line.strip():
-            rows.append(Row(source, number, dict(zip(header, cells, strict=False))))
+            cells += [""] * (len(header) - len(cells))
+            rows.append(Row(source, number, dict(zip(header, cells, strict=True))))
     return Table(rows)
 
 

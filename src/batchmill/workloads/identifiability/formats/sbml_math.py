@@ -153,17 +153,30 @@ def _operators(library: Any) -> dict[int, Callable[[list[Expression]], Expressio
     kinds: dict[int, Callable[[list[Expression]], Expression]] = {
         library.AST_PLUS: add,
         library.AST_TIMES: multiply,
-        library.AST_MINUS: _minus,
-        library.AST_DIVIDE: lambda values: functions.quotient(values[0], values[1]),
-        library.AST_POWER: lambda values: power(values[0], values[1]),
-        library.AST_FUNCTION_POWER: lambda values: power(values[0], values[1]),
-        library.AST_FUNCTION_ROOT: _root,
-        library.AST_FUNCTION_LOG: _logarithm,
+        library.AST_MINUS: _of(1, 2, _minus),
+        library.AST_DIVIDE: _of(2, 2, lambda values: functions.quotient(values[0], values[1])),
+        library.AST_POWER: _of(2, 2, lambda values: power(values[0], values[1])),
+        library.AST_FUNCTION_POWER: _of(2, 2, lambda values: power(values[0], values[1])),
+        library.AST_FUNCTION_ROOT: _of(1, 2, _root),
+        library.AST_FUNCTION_LOG: _of(1, 2, _logarithm),
     }
     for name in ("exp", "ln", "sin", "cos", "tan", "sinh", "cosh", "tanh", "sec", "csc", "cot"):
         kind = getattr(library, f"AST_FUNCTION_{name.upper()}")
         kinds[kind] = lambda values, name=name: functions.apply(name, values)  # type: ignore[misc]
     return kinds
+
+
+def _of(
+    least: int, most: int, calculate: Callable[[list[Expression]], Expression]
+) -> Callable[[list[Expression]], Expression]:
+    """The same, for as many values as the operator takes."""
+
+    def checked(values: list[Expression]) -> Expression:
+        if not least <= len(values) <= most:
+            raise ExpressionError(f"an operator stands with {len(values)} operands", 0)
+        return calculate(values)
+
+    return checked
 
 
 def _minus(values: list[Expression]) -> Expression:
