@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flint import nmod_mat
 
 Vectors = Sequence[Sequence[int]]
+K = TypeVar("K")
 
 
 def reduced(rows: Vectors, width: int, prime: int) -> tuple[list[list[int]], list[int]]:
@@ -76,3 +77,42 @@ def rational(residue: int, prime: int, bound: int) -> Fraction | None:
         above, below = below, above - quotient * below
         old, new = new, old - quotient * new
     return Fraction(below, new) if abs(new) < bound else None
+
+
+class Span(Generic[K]):
+    """Vectors modulo a prime, each under a key, and the rational relations of others to them."""
+
+    def __init__(self, prime: int, bound: int) -> None:
+        self._prime, self._bound = prime, bound
+        self._rows: list[tuple[int, list[int], dict[K, int]]] = []  # pivot, vector, what it is made of
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, key: K, vector: Sequence[int]) -> None:
+        """Add a vector, unless it depends on those that are there."""
+        rest, made = self._reduce(vector)
+        pivot = next((i for i, value in enumerate(rest) if value), None)
+        if pivot is None:
+            return
+        scale = pow(rest[pivot], -1, self._prime)
+        combination = {old: -value * scale % self._prime for old, value in made.items()} | {key: scale}
+        self._rows.append((pivot, [value * scale % self._prime for value in rest], combination))
+
+    def relation(self, vector: Sequence[int]) -> dict[K, Fraction] | None:
+        """The factors that make a vector from those that are there, if they are rational."""
+        rest, made = self._reduce(vector)
+        if any(rest):
+            return None
+        factors = {key: rational(value, self._prime, self._bound) for key, value in made.items()}
+        return {key: f for key, f in factors.items() if f} if None not in factors.values() else None
+
+    def _reduce(self, vector: Sequence[int]) -> tuple[list[int], dict[K, int]]:
+        rest, made = list(vector), dict[K, int]()
+        for pivot, row, combination in self._rows:
+            factor = rest[pivot]
+            if factor:
+                rest = [(a - factor * b) % self._prime for a, b in zip(rest, row, strict=True)]
+                for key, value in combination.items():
+                    made[key] = (made.get(key, 0) + factor * value) % self._prime
+        return rest, made

@@ -29,7 +29,7 @@ Key = int | str
 
 _PRIME = 2**255 - 46545  # (p - 1) / 2 is prime too
 _FRACTIONS = 2**96  # so that a residue that stands for no fraction passes for one with probability 2**-62
-_SPARE = 6  # points more than unknown factors
+_SPARE = 6  # points more than unknown factors, at least
 _MAX_POINTS = 5000
 _MAX_DIVISOR = 100_000
 _LARGEST_FACTORED = 2**64
@@ -161,16 +161,17 @@ def find_rules(circuit: Circuit, nodes: Iterable[int], values: Mapping[int, Frac
         return Rules()
     order = circuit.reachable(functions)
     order.sort(key=lambda node: not circuit.nodes[node].static)  # as they are evaluated
-    source, divisor, enough = random.Random("rules"), 1, 2 * len(functions) + _SPARE
+    source, divisor, enough = random.Random("rules"), 1, len(functions) + 3 * _SPARE
     points = [_Point(circuit, order, values or {}, source) for _ in range(enough)]
     drawn = enough
     while drawn <= _MAX_POINTS:
         search = _Search(circuit, order, points, divisor)
-        if search.run():
+        if search.run() and not search.crowded:
             return Rules(search.terms, divisor)
         if search.divisor > divisor:
             divisor = search.divisor
         else:
+            enough *= 2 if search.crowded else 1
             points = search.alive
             if len(points) < enough:
                 points = points + [_Point(circuit, order, values or {}, source, power=1) for _ in range(drawn)]
@@ -247,7 +248,7 @@ class _Search:
         self.terms: dict[int, dict[Key, Fraction]] = {}
         rules = Rules(self.terms, divisor)
         self._starts = {id(point): Start(rules, _PRIME, salt) for salt, point in enumerate(points)}
-        self._logs, self._slopes, self._angles = _Span(), _Span(), _Span()
+        self._logs, self._slopes, self._angles = (linear.Span[Key](_PRIME, _FRACTIONS) for _ in range(3))
         self._settled: set[int] = set()
 
     def run(self) -> bool:
@@ -264,6 +265,11 @@ class _Search:
             if op in (Op.EXP, Op.LOG) and node not in self.terms:
                 self._enter(node)
         return True
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are hardly more points than independent functions, so that relations may be chance."""
+        return len(self._logs) + _SPARE > len(self.alive)
 
     def _relate(self, op: Op, node: int) -> None:
         argument = self._circuit.nodes[node].arguments[0]
@@ -362,38 +368,3 @@ def _factors(value: Fraction) -> dict[str, int]:
             if prime != 1:
                 powers[str(int(prime))] = sign * int(power)
     return powers
-
-
-class _Span:
-    """Vectors modulo the large prime, and the rational relations of others to them."""
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[int, list[int], dict[Key, int]]] = []  # pivot, vector, what it is made of
-
-    def add(self, key: Key, vector: Sequence[int]) -> None:
-        """Add a vector, unless it depends on those that are there."""
-        rest, made = self._reduce(vector)
-        pivot = next((i for i, value in enumerate(rest) if value), None)
-        if pivot is None:
-            return
-        scale = pow(rest[pivot], -1, _PRIME)
-        combination = {old: -value * scale % _PRIME for old, value in made.items()} | {key: scale}
-        self._rows.append((pivot, [value * scale % _PRIME for value in rest], combination))
-
-    def relation(self, vector: Sequence[int]) -> dict[Key, Fraction] | None:
-        """The factors that make a vector from those that are there, if they are rational."""
-        rest, made = self._reduce(vector)
-        if any(rest):
-            return None
-        factors = {key: linear.rational(value, _PRIME, _FRACTIONS) for key, value in made.items()}
-        return {key: f for key, f in factors.items() if f} if None not in factors.values() else None
-
-    def _reduce(self, vector: Sequence[int]) -> tuple[list[int], dict[Key, int]]:
-        rest, made = list(vector), dict[Key, int]()
-        for pivot, row, combination in self._rows:
-            factor = rest[pivot]
-            if factor:
-                rest = [(a - factor * b) % _PRIME for a, b in zip(rest, row, strict=True)]
-                for key, value in combination.items():
-                    made[key] = (made.get(key, 0) + factor * value) % _PRIME
-        return rest, made
