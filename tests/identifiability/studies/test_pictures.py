@@ -122,3 +122,12 @@ def test_a_scaling_study_is_drawn_with_its_law():
     points = [{"size": n, "engine_s": n**2 / 1000} for n in (1, 2, 4)]
     law = power_law([p["size"] for p in points], [p["engine_s"] for p in points])
     assert b"size^2.00" in pictures.render(pictures.log_log({"chain": points}, {"chain": law}), "svg")
+
+
+def test_a_name_of_strangers_is_drawn_as_harmless_text():
+    from dataclasses import replace
+
+    model = replace(find_model("Bolie"), name="$x_{\x1b[31m 模型 & <b>")
+    drawn = pictures.draw(model)["confounded.svg"].decode()
+    assert "\x1b" not in drawn
+    assert "&amp; &lt;b&gt;" in drawn

@@ -61,9 +61,12 @@ def _changed(model, members):
 
 
 def test_an_output_of_the_model_counts_only_where_it_is_chosen():
-    result = run(model="goodwin", candidates={"outputs": ["x1", "x2", "x3"], "fixed_parameters": []}, size="all")
-    alone = run(model="goodwin", candidates={"outputs": [], "known_initial_conditions": [], "fixed_parameters": []})
-    assert result.nullspace_dimension >= alone.nullspace_dimension
+    candidates = {"outputs": ["q1/Vp", "q2"], "known_initial_conditions": [], "fixed_parameters": []}
+    result = run(model="Bolie", candidates=candidates, size="all")
+    assert result.nullspace_dimension == 7
+    assert result.minimal_sets == [["measure q1/Vp", "measure q2"]]
+    by_name = run(model="Bolie", candidates={**candidates, "outputs": ["y", "q2"]}, size="all")
+    assert by_name.minimal_sets == [["measure y", "measure q2"]]
 
 
 def test_where_nothing_is_missing_the_empty_set_is_the_answer():
@@ -109,3 +112,17 @@ def test_metrics_of_a_hopeless_search_have_no_smallest_set():
     assert "not even all candidates together are" in module.report(
         [SimpleNamespace(name="x", params={}, state="succeeded", result=result.model_dump())]
     )
+
+
+def test_unknown_inputs_are_eliminated_for_each_subset(tmp_path):
+    path = tmp_path / "driven.yaml"
+    path.write_text(
+        "states: [x1, x2]\nparameters: [a, b]\nunknown_inputs: [w]\n"
+        "odes: {x1: a*x2 + w, x2: -b*x1}\noutputs: {y1: x1, y2: x2}\n"
+    )
+    result = run(model=str(path), size="singles")
+    assert result.missing == ["a"]
+    assert result.minimal_sets == [["fix a"]]
+    taken_away = run(model=str(path), candidates={"outputs": ["x1", "x2"], "fixed_parameters": []}, target=["b"])
+    # the slope of x2 at the start is -b*x1(0)
+    assert taken_away.minimal_sets == [["measure x1", "measure x2"], ["measure x2", "know x1(0)"]]

@@ -235,7 +235,8 @@ def _draw(reference: str, asked: Asked, folder: Path) -> None:
 
     params = IdentifiabilityParams(model=reference, **asked.params)
     model = assuming(find_model(reference), params, params.options_file)
-    place = folder / "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(reference).name)
+    name = Path(reference).name if "#" in reference else Path(reference).stem
+    place = folder / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     for name, content in draw(model, asked.seed).items():
         place.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(content)

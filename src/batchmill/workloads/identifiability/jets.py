@@ -56,7 +56,7 @@ def output_jacobian(model: Model, point: Mapping[str, float], inputs: Mapping[st
     series = {state: np.zeros((orders, 1 + count)) for state in model.states}
     for place, state in enumerate(model.states):
         series[state][0, 0], series[state][0, 1 + place] = point[state], 1.0
-    with np.errstate(all="raise"):
+    with np.errstate(all="raise", under="ignore"):
         for order in range(1, orders):
             evaluate = _Evaluator(model, point, inputs, series, order)
             slopes = {state: evaluate(model.odes[state]) for state in model.states}

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from batchmill import TaskError
 from batchmill.workloads.identifiability.model import Model, Unsupported
+from batchmill.workloads.identifiability.presentation import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +47,7 @@ def draw(model: Model, seed: int = 0) -> dict[str, bytes]:
     from batchmill.workloads.identifiability.analysis import sample
     from batchmill.workloads.identifiability.orbits import confounded
 
-    model = model.resolved()
+    model = replace(model.resolved(), name=printable(model.name)[:80])
     links = confounded(sample(model, seed))
     if not links:
         return {}
@@ -62,8 +65,8 @@ def _numeric(model: Model, seed: int) -> dict[str, Figure]:
     except (ArithmeticError, Unsupported):
         return {}
     figures = {"null_space": null_space_map(model.name, field.names, vectors)}
-    if found := trustworthy(field.orbits()):
-        figures["orbits"] = orbit_panels(model.name, found[:MOST_PANELS])
+    if found := trustworthy(field.orbits(MOST_PANELS)):
+        figures["orbits"] = orbit_panels(model.name, found)
     return figures
 
 
@@ -73,7 +76,9 @@ def render(figure: Figure, kind: str) -> bytes:
 
     out = io.BytesIO()
     metadata = {"Date": None, "Creator": "batchmill"} if kind == "svg" else {"Software": "batchmill"}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # a name in a script that the font lacks becomes boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(out, format=kind, metadata=metadata, dpi=150)
     return out.getvalue()
 

@@ -55,6 +55,7 @@ def _pairs(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "known", ", ".join(result.get("known_parameters") or ())
     yield "observable", ", ".join(result["observable_states"])
     yield "unobservable", ", ".join(result["unobservable_states"])
+    yield "observable inputs", ", ".join(result.get("observable_unknown_inputs") or ())
     yield "combinations", _combinations(result)
     yield from _advice(result.get("advice") or {})
     yield from _global(result.get("global_identifiability") or {})

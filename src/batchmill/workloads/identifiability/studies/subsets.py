@@ -51,8 +51,8 @@ class Study:
     """
 
     def __init__(self, model: Model, candidates: Sequence[Candidate], target: Sequence[str], seed: int = 0) -> None:
-        optional = {c.name for c in candidates if c.kind == "measure" and c.formula in model.outputs.values()}
-        base = [name for name, formula in model.outputs.items() if name not in optional]
+        optional = [c.formula for c in candidates if c.kind == "measure"]
+        base = [name for name, formula in model.outputs.items() if formula not in optional]
         extra = {_column(c): c.formula for c in candidates if c.kind == "measure" and c.formula is not None}
         sampler = Sampler(replace(model, outputs={name: model.outputs[name] for name in base}), extra=extra)
         self.candidates, self.target = list(candidates), list(target)
