@@ -105,10 +105,6 @@ def test_numbers_that_are_multiples_of_a_prime_do_no_harm(analysed):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("states: [x]\nodes: {x: exp(x)}\noutputs: {y: x}", "the equation of `x` is not rational: `exp`"),
-        ("states: [x]\nparameters: [n]\nodes: {x: x**n}\noutputs: {y: x}", "exponent is not a number"),
-        ("states: [x]\nodes: {x: 1}\noutputs: {y: sqrt(x)}", "the output `y` is not rational: `sqrt`"),
-        ("states: [x]\nunknown_inputs: [w]\nodes: {x: w}\noutputs: {y: x}", "`w` is an unknown input"),
         ("states: [x]\nodes: {x: 1/(x - x)}\noutputs: {y: x}", "a denominator is zero everywhere"),
         (
             "states: [x]\nodes: {x: 1/x}\noutputs: {y: x}\noptions: {known_initial_conditions: {x: 0}}",

@@ -1,7 +1,9 @@
 """Local structural identifiability and observability of ODE models, by ranks modulo primes.
 
-From the outside in: `job` (parameters, result, what is done), `catalogue` and `loading` (model files), `parser` and
-`expressions`, `system` and `circuit` (a model as shared arithmetic), `taylor` (series modulo a prime), `analysis`.
+From the outside in: `job`, `result` and `options` (what is asked and told), `catalogue`, `loading` and `formats` (model
+files), `parser` and `expressions`, `analysis` and `sampling` (verdicts from random points), `taylor` and
+`transcendental` (series modulo a prime), `system` and `circuit` (a model as shared arithmetic), `linear`.
+What is found besides: `combinations`, `symmetries`, `advice`, `global_identifiability`; studies are in `studies`.
 Importing this package loads neither numpy nor flint; the first analysis does.
 """
 

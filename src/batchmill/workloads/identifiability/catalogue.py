@@ -9,9 +9,11 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from batchmill import ManifestError, read_yaml
+from batchmill.workloads.identifiability.formats.reading import ENDINGS, document_of, files_of, is_foreign
 from batchmill.workloads.identifiability.loading import Document, load_model
 from batchmill.workloads.identifiability.model import Model
 
+Identity = tuple[tuple[int, int, int], ...]
 _FOLDER = Path(__file__).parent / "models"
 
 
@@ -32,12 +34,17 @@ def bundled_digest() -> str:
 
 def is_file(reference: str) -> bool:
     """Whether a reference names a file rather than a bundled model."""
-    return "#" in reference or "/" in reference or Path(reference).suffix in (".yaml", ".yml")
+    return "#" in reference or "/" in reference or Path(reference).suffix in (".yaml", ".yml", *ENDINGS)
 
 
 def file_of(reference: str) -> str:
     """The path in a reference to a file."""
     return reference.partition("#")[0]
+
+
+def input_files(reference: str) -> list[str]:
+    """Every file that a reference is read from: none for a bundled model, several for a PEtab problem."""
+    return files_of(file_of(reference)) if is_file(reference) else []
 
 
 def check_reference(reference: str) -> str:
@@ -57,15 +64,17 @@ def find_model(reference: str) -> Model:
     if not is_file(reference):
         path, wanted = str(_FOLDER / f"{reference}.yaml"), ""
     try:
-        status = Path(path).stat()
+        states = [Path(file).stat() for file in files_of(path)]
     except OSError as error:
-        raise ManifestError(f"cannot read `{path}`: {(error.strerror or str(error)).lower()}") from None
-    return _read_model(path, wanted, (status.st_ino, status.st_mtime_ns, status.st_size))
+        raise ManifestError(
+            f"cannot read `{error.filename or path}`: {(error.strerror or str(error)).lower()}"
+        ) from None
+    return _read_model(path, wanted, tuple((state.st_ino, state.st_mtime_ns, state.st_size) for state in states))
 
 
 def list_models(path: str) -> list[str]:
     """References to all models in a file. Raises ManifestError when it is no file of models."""
-    document = read_yaml(path)
+    document = _document(path)
     if not _holds_several(document):
         load_model(document, (), Path(path).stem)
         return [path]
@@ -77,7 +86,7 @@ def list_models(path: str) -> list[str]:
 
 # a worker analyses many models of one file, and one model under many options
 @lru_cache(maxsize=256)
-def _read_model(path: str, wanted: str, identity: tuple[int, int, int]) -> Model:
+def _read_model(path: str, wanted: str, identity: Identity) -> Model:
     document = _read_document(path, identity)
     stem = Path(path).stem
     if not _holds_several(document):
@@ -94,8 +103,12 @@ def _read_model(path: str, wanted: str, identity: tuple[int, int, int]) -> Model
 
 
 @lru_cache(maxsize=4)
-def _read_document(path: str, _identity: tuple[int, int, int]) -> Document:
-    return read_yaml(path)
+def _read_document(path: str, _identity: Identity) -> Document:
+    return _document(path)
+
+
+def _document(path: str) -> Document:
+    return document_of(path) if is_foreign(path) else read_yaml(path)
 
 
 def _holds_several(document: Document) -> bool:

@@ -1,9 +1,10 @@
-"""Arithmetic circuits: rational expressions as shared nodes, and their derivatives by reverse accumulation.
+"""Arithmetic circuits: expressions as shared nodes, and their derivatives by reverse accumulation.
 
 A node is a number; the order of numbers is topological. Equal nodes exist once. A node is *static* when it does not
 change in time (numbers, parameters, constant inputs and what is computed from them); static factors are pulled out of
 products, because multiplying a power series by one costs O(1) an order instead of O(order).
-Values, series and primes are the business of `taylor`.
+Powers that are not whole numbers are exponentials of multiples of logarithms. Values, series and primes are the
+business of `taylor`; how functions depend on each other is that of `transcendental`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ from enum import IntEnum
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from batchmill.workloads.identifiability.expressions import Call, Expression, Number, Power, Product, Sum, Symbol
-
-
-class NotRational(ValueError):
-    """An expression is not a rational function of its symbols: why, and where in its text (0-based offset)."""
-
-    def __init__(self, message: str, offset: int, length: int) -> None:
-        super().__init__(message)
-        self.message = message
-        self.offset = offset
-        self.length = length
+from batchmill.workloads.identifiability.expressions import (
+    MAX_EXPONENT,
+    Call,
+    Expression,
+    Number,
+    Power,
+    Product,
+    Sum,
+    Symbol,
+)
 
 
 class Op(IntEnum):
@@ -35,6 +35,14 @@ class Op(IntEnum):
     ADD = 2  # two or more nodes
     MUL = 3  # two nodes; a static one comes first
     INV = 4  # 1 / node
+    EXP = 5  # of a node, as all below
+    LOG = 6
+    SIN = 7
+    COS = 8
+
+
+_HALF = Fraction(1, 2)
+_MINUS_ONE = Fraction(-1)
 
 
 class Node(NamedTuple):
@@ -140,8 +148,54 @@ class Circuit:
                 square = self.multiply(square, square)
         return result
 
+    def exp(self, node: int) -> int:
+        """The exponential."""
+        return self.one if node == self.zero else self._function(Op.EXP, node)
+
+    def log(self, node: int) -> int:
+        """A logarithm. Raises ZeroDivisionError for the number 0."""
+        if node == self.zero:
+            raise ZeroDivisionError
+        if self.nodes[node].op is Op.EXP:
+            return int(self.nodes[node].arguments[0])
+        return self.zero if node == self.one else self._function(Op.LOG, node)
+
+    def _function(self, op: Op, node: int) -> int:
+        return self._node(op, (node,), self.nodes[node].static)
+
+    def general_power(self, base: int, exponent: int) -> int:
+        """A power with any exponent."""
+        value = self._value(exponent)
+        if value is not None and value.denominator == 1:
+            if abs(value) > MAX_EXPONENT:
+                raise OverflowError(f"an exponent is over {MAX_EXPONENT}")
+            return self.power(base, int(value))
+        return self.exp(self.multiply(exponent, self.log(base)))
+
+    def call(self, function: str, node: int) -> int:
+        """A function by its name in `parser.FUNCTIONS`."""
+        match function:
+            case "exp":
+                return self.exp(node)
+            case "log":
+                return self.log(node)
+            case "sqrt":
+                return self.general_power(node, self.number(_HALF))
+            case "sin":
+                return self.zero if node == self.zero else self._function(Op.SIN, node)
+            case "cos":
+                return self.one if node == self.zero else self._function(Op.COS, node)
+            case "sinh" | "cosh":
+                grown = self.exp(node)
+                sign = _MINUS_ONE if function == "sinh" else Fraction(1)
+                both = self.add((grown, self.multiply(self.number(sign), self.invert(grown))))
+                return self.multiply(self.number(_HALF), both)
+            case _:  # tan, tanh
+                ending = function.removeprefix("tan")
+                return self.multiply(self.call(f"sin{ending}", node), self.invert(self.call(f"cos{ending}", node)))
+
     def lower(self, expression: Expression, symbols: Mapping[str, int]) -> int:
-        """The node of an expression whose symbols are these nodes. Raises NotRational, ZeroDivisionError."""
+        """The node of an expression whose symbols are these nodes. Raises ZeroDivisionError, OverflowError."""
         match expression:
             case Number(value):
                 return self.number(value)
@@ -157,14 +211,10 @@ class Circuit:
                 for factor in factors:
                     result = self.multiply(result, self.lower(factor, symbols))
                 return result
-            case Power(base, Number(value), offset):
-                if value.denominator != 1:
-                    raise NotRational(f"the exponent {value} is not a whole number", offset, 2)
-                return self.power(self.lower(base, symbols), int(value))
-            case Power(_, _, offset):
-                raise NotRational("the exponent is not a number", offset, 2)
-            case Call(function, _, offset):
-                raise NotRational(f"`{function}` is not a rational function", offset, len(function))
+            case Power(base, exponent):
+                return self.general_power(self.lower(base, symbols), self.lower(exponent, symbols))
+            case Call(function, argument):
+                return self.call(function, self.lower(argument, symbols))
 
     def gradient(self, root: int) -> dict[int, int]:
         """The partial derivatives of a node, as nodes: leaf -> d root / d leaf; leaves without influence are absent.
@@ -193,7 +243,19 @@ class Circuit:
         if node.op is Op.MUL:
             a, b = node.arguments
             return [(a, b), (b, a)]
-        return [(node.arguments[0], self.multiply(self.number(Fraction(-1)), self.multiply(index, index)))]
+        argument = node.arguments[0]
+        return [(argument, self._slope(index, node.op, argument))]
+
+    def _slope(self, index: int, op: Op, argument: int) -> int:
+        """The derivative of a function of one argument."""
+        if op is Op.EXP:
+            return index
+        if op is Op.LOG:
+            return self.invert(argument)
+        if op is Op.SIN:
+            return self._function(Op.COS, argument)
+        other = self._function(Op.SIN, argument) if op is Op.COS else self.multiply(index, index)
+        return self.multiply(self.number(_MINUS_ONE), other)
 
     def reachable(self, roots: Iterable[int]) -> list[int]:
         """All nodes that the roots are computed from, themselves included, in topological order."""

@@ -1,44 +1,36 @@
-"""The task `identifiability`: its parameters, its result, and how a job is done. The mathematics is in `analysis`."""
+"""The task `identifiability`: its parameters, and how a job is done. The mathematics is in `analysis`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from batchmill import Invalid, ManifestError, Metric, Permanent, task
+from batchmill import Invalid, ManifestError, Metric, task
 from batchmill.workloads.identifiability.catalogue import (
     bundled_digest,
     check_reference,
-    file_of,
     find_model,
-    is_file,
+    input_files,
     list_models,
 )
-from batchmill.workloads.identifiability.expressions import ExpressionError
 from batchmill.workloads.identifiability.loading import (
     InputDerivatives,
     KnownInitialConditions,
-    input_derivatives,
-    known_values,
+    KnownParameters,
+    UnknownInputDerivatives,
 )
 from batchmill.workloads.identifiability.model import Model, Unsupported
+from batchmill.workloads.identifiability.options import NO_FILE, assuming, label_of
+from batchmill.workloads.identifiability.result import IdentifiabilityResult, compare
+from batchmill.workloads.identifiability.studies.comparison import report
 
 if TYPE_CHECKING:
     from batchmill import Context
-
-_COMPARED = (
-    "n_unknowns",
-    "rank",
-    "nullspace_dimension",
-    "locally_identifiable_parameters",
-    "nonidentifiable_parameters",
-    "observable_states",
-    "unobservable_states",
-)
+    from batchmill.workloads.identifiability.analysis import Verdict
 
 
 class IdentifiabilityParams(BaseModel):
@@ -53,8 +45,23 @@ class IdentifiabilityParams(BaseModel):
     known_initial_conditions: KnownInitialConditions = Field(
         None, description="state -> exact value, or a list of states whose value is known but generic"
     )
+    unknown_input_derivatives: UnknownInputDerivatives = Field(
+        None, description="of unknown inputs: `free`, or how many derivatives may be non-zero"
+    )
+    known_parameters: KnownParameters = Field(
+        None, description="parameter -> exact value, or a list of parameters whose value is known but generic"
+    )
+    parameters_only: bool | None = Field(None, description="leave states out of the verdict; they stay unknown")
+    options_file: str | None = Field(
+        None, description="a file of the options above (YAML, or NullStrike's); `default` means none"
+    )
+    combinations: bool = Field(True, description="search identifiable combinations of non-identifiable parameters")
+    advice: bool = Field(False, description="tell what to fix, measure or know to make all parameters identifiable")
+    global_check: bool | Annotated[float, Field(gt=0)] = Field(
+        False, description="try to tell global from local identifiability; a number limits the seconds"
+    )
+    pictures: bool = Field(False, description="keep pictures of what is confounded (needs the extra `plots`)")
     check: bool = Field(False, description="fail when the verdict differs from the model's `expected` block")
-
     repeat: int = Field(0, ge=0, description="tells repetitions apart: each looks at other random points")
 
     @field_validator("model")
@@ -63,25 +70,11 @@ class IdentifiabilityParams(BaseModel):
         return check_reference(value)
 
 
-class IdentifiabilityResult(BaseModel):
-    """The verdict. *Locally* identifiable: finitely many values fit. A state is its initial value here."""
-
-    model: str
-    n_unknowns: int = Field(description="initial values that are not given, and parameters")
-    rank: int = Field(description="of the observability-identifiability matrix")
-    nullspace_dimension: int
-    locally_identifiable_parameters: list[str]
-    nonidentifiable_parameters: list[str]
-    observable_states: list[str]
-    unobservable_states: list[str]
-    derivative_order: int = Field(description="the highest derivative of the outputs that added to the rank")
-    engine_s: float = Field(description="seconds that the analysis took")
-
-
 def metrics(result: IdentifiabilityResult) -> Mapping[str, Any]:
-    """The numbers of a result, and how many parameters are identifiable."""
+    """The numbers of a result, how many parameters are identifiable, and the rank under its name in other tools."""
     numbers = {name: value for name, value in result.model_dump().items() if isinstance(value, int | float)}
-    return {**numbers, "identifiable_count": len(result.locally_identifiable_parameters)}
+    count = len(result.locally_identifiable_parameters)
+    return {**numbers, "observability_rank": result.rank, "identifiable_count": count}
 
 
 def expand(path: str) -> list[dict[str, Any]] | Invalid:
@@ -93,8 +86,9 @@ def expand(path: str) -> list[dict[str, Any]] | Invalid:
 
 
 def inputs(params: IdentifiabilityParams) -> list[str]:
-    """The model's file, when it is one."""
-    return [file_of(params.model)] if is_file(params.model) else []
+    """The files that the model is read from, and the options file."""
+    options = [] if params.options_file in (None, NO_FILE) else [str(params.options_file)]
+    return [*input_files(params.model), *options]
 
 
 def setup() -> None:
@@ -104,7 +98,7 @@ def setup() -> None:
 
 @task(
     name="identifiability",
-    version=f"1-{bundled_digest()}",
+    version=f"2-{bundled_digest()}",
     mode="process",
     timeout=300,
     reuse="any",
@@ -112,14 +106,19 @@ def setup() -> None:
     metric_columns=(
         Metric("n_unknowns", label="unknowns"),
         Metric("rank", label="rank"),
+        Metric("observability_rank", label="observability rank"),
         Metric("nullspace_dimension", label="null-space dimension", better="lower"),
         Metric("derivative_order", label="derivative order"),
         Metric("identifiable_count", label="identifiable parameters", better="higher"),
+        Metric("combinations_found", label="combinations found", better="higher"),
+        Metric("combinations_expected", label="combinations expected"),
+        Metric("error_probability", label="error probability", better="lower"),
         Metric("engine_s", unit="s", label="engine time", better="lower"),
     ),
     expand=expand,
     inputs=inputs,
     setup=setup,
+    report=report,
 )
 def identifiability(params: IdentifiabilityParams, ctx: Context) -> IdentifiabilityResult:
     """Which parameters and initial states of an ODE model can be told, locally, from its inputs and outputs."""
@@ -127,62 +126,81 @@ def identifiability(params: IdentifiabilityParams, ctx: Context) -> Identifiabil
 
     started = time.perf_counter()
     try:
-        model = _with_options(find_model(params.model), params)
+        model = assuming(find_model(params.model), params, params.options_file)
         verdict = analyse(model, ctx.seed)
+        spent = time.perf_counter() - started
+        result = IdentifiabilityResult(
+            **_lists(model, verdict),
+            model=model.name,
+            configuration=label_of(params.options_file),
+            n_unknowns=verdict.n_unknowns,
+            rank=verdict.rank,
+            nullspace_dimension=verdict.n_unknowns - verdict.rank,
+            derivative_order=verdict.order,
+            error_probability=verdict.error_probability,
+            engine_s=spent,
+            **_further(model, verdict, params, ctx.seed),
+        )
     except Unsupported as error:
         raise ManifestError(str(error), code="model/unsupported") from None
-    known = verdict.identifiable
-    result = IdentifiabilityResult(
-        model=model.name,
-        n_unknowns=verdict.n_unknowns,
-        rank=verdict.rank,
-        nullspace_dimension=verdict.n_unknowns - verdict.rank,
-        locally_identifiable_parameters=[p for p in model.parameters if p in known],
-        nonidentifiable_parameters=[p for p in model.parameters if p not in known],
-        observable_states=[s for s in model.states if s in known],
-        unobservable_states=[s for s in model.states if s not in known],
-        derivative_order=verdict.order,
-        engine_s=time.perf_counter() - started,
-    )
+    if params.pictures:
+        _keep_pictures(model, ctx)
     if params.check:
-        _compare(result, model)
+        compare(result, model)
     return result
 
 
-def _with_options(model: Model, params: IdentifiabilityParams) -> Model:
-    """The model under the job's options. Raises ManifestError for values that do not fit it."""
-    options = model.options
-    if params.nonzero_input_derivatives is not None:
-        options = replace(options, nonzero_input_derivatives=input_derivatives(params.nonzero_input_derivatives))
-    given = params.known_initial_conditions
-    if given is not None:
-        unknown = [state for state in given if state not in model.states]
-        if unknown:
-            raise ManifestError(
-                f"`known_initial_conditions` names `{unknown[0]}`, which is not a state of `{model.name}`",
-                hint=f"its states are {', '.join(model.states)}",
-            )
-        try:
-            options = replace(options, known=known_values(given))
-        except ExpressionError as error:
-            raise ManifestError(f"`known_initial_conditions`: {error.message}") from None
-    return replace(model, options=options)
+def _keep_pictures(model: Model, ctx: Context) -> None:
+    from batchmill.workloads.identifiability.pictures import draw
+
+    for name, content in draw(model, ctx.seed).items():
+        ctx.artifact(name, content)
 
 
-def _compare(result: IdentifiabilityResult, model: Model) -> None:
-    """Raises Permanent when the verdict is not as the model's `expected` block says."""
-    if not model.expected:
-        raise Permanent(f"`{model.name}` has no `expected` block to check")
-    found = result.model_dump()
-    differences = []
-    for name in _COMPARED:
-        expected = model.expected.get(name, found[name])
-        same = set(expected) == set(found[name]) if isinstance(expected, list) else expected == found[name]
-        if not same:
-            differences.append(f"{name} is {_spelt(found[name])}, expected {_spelt(expected)}")
-    if differences:
-        raise Permanent(f"`{model.name}`: {'; '.join(differences)}")
+def _lists(model: Model, verdict: Verdict) -> dict[str, list[str]]:
+    known = verdict.identifiable
+    states = () if model.options.parameters_only else model.states
+    return {
+        "locally_identifiable_parameters": [p for p in model.parameters if p in known],
+        "nonidentifiable_parameters": [p for p in model.parameters if p not in known],
+        "known_parameters": list(model.known_parameters),
+        "observable_states": [s for s in states if s in known],
+        "unobservable_states": [s for s in states if s not in known],
+        "observable_unknown_inputs": [w for w in model.unknown_inputs if w in verdict.reconstructible],
+    }
 
 
-def _spelt(value: Any) -> str:
-    return f"[{', '.join(value)}]" if isinstance(value, list) else str(value)
+def _further(model: Model, verdict: Verdict, params: IdentifiabilityParams, seed: int) -> dict[str, Any]:
+    """The parts of a result that are asked for: combinations, advice, global identifiability."""
+    found: dict[str, Any] = {}
+    hidden = [p for p in model.parameters if p not in verdict.identifiable]
+    if params.combinations:
+        found |= _combinations(model, seed) if hidden else _NO_COMBINATIONS
+    if params.advice:
+        from batchmill.workloads.identifiability.advice import advise
+
+        found["advice"] = asdict(advise(model, seed=seed))
+    if params.global_check is not False:
+        from batchmill.workloads.identifiability.global_identifiability import DEFAULT_TIME_LIMIT, classify
+
+        limit = DEFAULT_TIME_LIMIT if params.global_check is True else params.global_check
+        found["global_identifiability"] = classify(model, seed=seed, time_limit=limit).as_dict()
+    return found
+
+
+_NO_COMBINATIONS: dict[str, Any] = {
+    "identifiable_combinations": [],
+    "combinations_found": 0,
+    "combinations_expected": 0,
+}
+
+
+def _combinations(model: Model, seed: int) -> dict[str, Any]:
+    from batchmill.workloads.identifiability.combinations import find
+
+    found = find(model, seed=seed)
+    return {
+        "identifiable_combinations": list(found.functions),
+        "combinations_found": found.found,
+        "combinations_expected": found.expected,
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Protocol
@@ -41,7 +41,13 @@ def _derivatives(value: Any) -> Any:
     counts = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INPUT_DERIVATIVES
     if value is None or value == "generic" or counts:
         return value
-    raise ValueError(f"give a whole number from 0 to {MAX_INPUT_DERIVATIVES:,}, or `generic`")
+    raise ValueError(f"give a whole number from 0 to {MAX_INPUT_DERIVATIVES:,}, or `generic` (`free` if unknown)")
+
+
+def _free_derivatives(value: Any) -> Any:
+    if value == "free":
+        return value
+    return _derivatives("free" if value == "generic" else value)
 
 
 def _conditions(value: Any) -> Any:
@@ -50,12 +56,14 @@ def _conditions(value: Any) -> Any:
     names = isinstance(value, dict) or (isinstance(value, list) and all(isinstance(v, str) for v in value))
     if value is None or (names and numbers):
         return value
-    raise ValueError("give a mapping of states to numbers, or a list of states")
+    raise ValueError("give a mapping of names to numbers, or a list of names")
 
 
 Formula = Annotated[str, BeforeValidator(_formula), WithJsonSchema({"type": ["string", "number"]})]
 InputDerivatives = Annotated[int | Literal["generic"] | None, BeforeValidator(_derivatives)]
 KnownInitialConditions = Annotated[dict[str, Formula] | list[str] | None, BeforeValidator(_conditions)]
+UnknownInputDerivatives = Annotated[int | Literal["free"] | None, BeforeValidator(_free_derivatives)]
+KnownParameters = Annotated[dict[str, Formula] | list[str] | None, BeforeValidator(_conditions)]
 
 
 class _Section(BaseModel):
@@ -67,6 +75,9 @@ class OptionsSection(_Section):
 
     nonzero_input_derivatives: InputDerivatives = None
     known_initial_conditions: KnownInitialConditions = None
+    unknown_input_derivatives: UnknownInputDerivatives = None
+    known_parameters: KnownParameters = None
+    parameters_only: bool | None = None
 
 
 class ExpectedSection(_Section):
@@ -102,23 +113,56 @@ class ModelSection(_Section):
     verified_by: str = ""
 
 
+class GivenOptions(Protocol):
+    """Options as a model file, an options file or a job gives them."""
+
+    nonzero_input_derivatives: int | Literal["generic"] | None
+    known_initial_conditions: dict[str, str] | list[str] | None
+    unknown_input_derivatives: int | Literal["free"] | None
+    known_parameters: dict[str, str] | list[str] | None
+    parameters_only: bool | None
+
+
+Numbers = Callable[[str, Mapping[str, str]], Mapping[str, Fraction | None]]
+
+
 def load_model(document: Document, path: Path, default_name: str) -> Model:
     """The model at `path` of a document. Raises ManifestError with every Problem in it."""
     return _Loader(document, path).load(default_name)
 
 
 def input_derivatives(given: int | str | None) -> int | None:
-    """What `nonzero_input_derivatives` says, with None for generic inputs."""
+    """What an option on derivatives of inputs says, with None for generic (or free) inputs."""
     return given if isinstance(given, int) else None
 
 
-def known_values(given: Mapping[str, str] | Iterable[str] | None) -> Known | None:
-    """What `known_initial_conditions` says. Raises ExpressionError for a value that is no number."""
-    if given is None:
-        return None
-    if isinstance(given, Mapping):
-        return Known({state: exact_number(text) for state, text in given.items()}, generic=False)
-    return Known(dict.fromkeys(given), generic=True)
+def changed_options(options: Options, given: GivenOptions, numbers: Numbers | None = None) -> Options:
+    """The options, with what is given (not None) in place of what was. Raises ExpressionError where no number is given.
+
+    `numbers` reads the values of a mapping option, by the option's name.
+    """
+    numbers = numbers or _exact_numbers
+    if given.nonzero_input_derivatives is not None:
+        options = replace(options, nonzero_input_derivatives=input_derivatives(given.nonzero_input_derivatives))
+    if given.unknown_input_derivatives is not None:
+        options = replace(options, unknown_input_derivatives=input_derivatives(given.unknown_input_derivatives))
+    if given.known_initial_conditions is not None:
+        generic = not isinstance(given.known_initial_conditions, Mapping)
+        known = Known(_known("known_initial_conditions", given.known_initial_conditions, numbers), generic)
+        options = replace(options, known=known)
+    if given.known_parameters is not None:
+        options = replace(options, known_parameters=_known("known_parameters", given.known_parameters, numbers))
+    if given.parameters_only is not None:
+        options = replace(options, parameters_only=given.parameters_only)
+    return options
+
+
+def _known(option: str, given: Mapping[str, str] | Iterable[str], numbers: Numbers) -> Mapping[str, Fraction | None]:
+    return numbers(option, given) if isinstance(given, Mapping) else dict.fromkeys(given)
+
+
+def _exact_numbers(_option: str, given: Mapping[str, str]) -> dict[str, Fraction | None]:
+    return {name: exact_number(text) for name, text in given.items()}
 
 
 def exact_number(text: str) -> Fraction:
@@ -271,18 +315,21 @@ class _Loader:
             return Fraction(0)
 
     def _options(self, section: ModelSection) -> Options:
-        given = section.options.known_initial_conditions
-        path = ("options", "known_initial_conditions")
-        for index, state in enumerate(given or ()):
-            if state not in section.states:
-                hint = _near(state, section.states)
-                at = (*path, index if isinstance(given, list) else state)
-                self._refuse(at, "undeclared-state", f"`{state}` is not a state", key=True, hint=hint)
-        if isinstance(given, dict):
-            known: Known | None = Known({s: self._number((*path, s), text) for s, text in given.items()}, False)
-        else:
-            known = known_values(given)
-        return Options(input_derivatives(section.options.nonzero_input_derivatives), known)
+        given = section.options
+        self._check_names("known_initial_conditions", given.known_initial_conditions, section.states, "a state")
+        self._check_names("known_parameters", given.known_parameters, section.parameters, "a parameter")
+        return changed_options(Options(), given, self._known)
+
+    def _check_names(
+        self, option: str, given: Mapping[str, str] | list[str] | None, names: list[str], what: str
+    ) -> None:
+        for index, name in enumerate(given or ()):
+            if name not in names:
+                at = ("options", option, index if isinstance(given, list) else name)
+                self._refuse(at, "undeclared-name", f"`{name}` is not {what}", key=True, hint=_near(name, names))
+
+    def _known(self, option: str, given: Mapping[str, str]) -> dict[str, Fraction | None]:
+        return {name: self._number(("options", option, name), text) for name, text in given.items()}
 
 
 def _near(name: str, names: Iterable[str]) -> str:

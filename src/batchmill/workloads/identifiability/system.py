@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from batchmill.workloads.identifiability.circuit import Circuit, NotRational, Op
+from batchmill.workloads.identifiability.circuit import Circuit, Op
 from batchmill.workloads.identifiability.expressions import Expression
 from batchmill.workloads.identifiability.model import Model, Unsupported
 
@@ -16,9 +16,10 @@ MAX_DEGREE = 12  # beyond this `System.degree` is not told
 class System:
     """`roots` are the right-hand sides, in the order of the states, then the outputs; rows below count them.
 
-    `jacobian` maps (row, state) and `forcing` (row, parameter) to partial derivatives that are not zero. `inputs` are
-    the inputs that change in time, `leaves` all symbols that do not (`parameters` are among them). `nodes` is what has
-    to be computed, in order. `degree` bounds the degree of the roots in the states.
+    `jacobian` maps (row, state), `forcing` (row, parameter) and `disturbance` (row, unknown input) to the partial
+    derivatives that are not zero. `inputs` are the inputs that change in time, unknown ones among them, `leaves` all
+    symbols that do not (`parameters` are among them). `nodes` is what has to be computed, in order. `degree` bounds
+    the degree of the roots in the states.
     """
 
     circuit: Circuit
@@ -29,6 +30,8 @@ class System:
     roots: tuple[int, ...]
     jacobian: dict[tuple[int, int], int]
     forcing: dict[tuple[int, int], int]
+    disturbance: dict[tuple[int, int], int]
+    unknown_inputs: int
     nodes: tuple[int, ...]
     degree: int
 
@@ -38,10 +41,11 @@ class System:
 
 
 def compile_system(model: Model, *, constant_inputs: bool) -> System:
-    """The system of a model. Raises Unsupported for what is not rational, or divides by zero."""
+    """The system of a model. Raises Unsupported for what divides by zero."""
     circuit = Circuit()
     symbols = {name: circuit.leaf(name, static=False) for name in model.states}
     symbols |= {name: circuit.leaf(name, static=constant_inputs) for name in model.inputs}
+    symbols |= {name: circuit.leaf(name, static=False) for name in model.unknown_inputs}
     symbols |= {name: circuit.leaf(name, static=True) for name in model.parameters}
     for name, value in model.constants.items():
         symbols[name] = circuit.leaf(name, static=True) if value is None else circuit.number(value)
@@ -54,23 +58,24 @@ def compile_system(model: Model, *, constant_inputs: bool) -> System:
 def _lower(circuit: Circuit, what: str, expression: Expression, symbols: dict[str, int]) -> int:
     try:
         return circuit.lower(expression, symbols)
-    except NotRational as error:
-        raise Unsupported(f"{what} is not rational: {error.message} (character {error.offset + 1})") from None
+    except OverflowError as error:
+        raise Unsupported(f"{what}: {error}") from None
     except ZeroDivisionError:
         raise Unsupported(f"{what} divides by zero") from None
 
 
 def _differentiate(model: Model, circuit: Circuit, symbols: dict[str, int], roots: list[int]) -> System:
-    states = {symbols[name]: i for i, name in enumerate(model.states)}
-    parameters = {symbols[name]: i for i, name in enumerate(model.parameters)}
-    jacobian, forcing = {}, {}
+    kinds = (model.states, model.parameters, model.unknown_inputs)
+    places = {symbols[name]: (kind, i) for kind, names in enumerate(kinds) for i, name in enumerate(names)}
+    partials: tuple[dict[tuple[int, int], int], ...] = ({}, {}, {})
     for row, root in enumerate(roots):
         for leaf, partial in circuit.gradient(root).items():
-            if leaf in states:
-                jacobian[row, states[leaf]] = partial
-            elif leaf in parameters:
-                forcing[row, parameters[leaf]] = partial
-    wanted = [*states, *roots, *jacobian.values(), *forcing.values()]
+            if leaf in places:
+                kind, column = places[leaf]
+                partials[kind][row, column] = partial
+    jacobian, forcing, disturbance = partials
+    states = [symbols[name] for name in model.states]
+    wanted = [*states, *roots, *(node for partial in partials for node in partial.values())]
     nodes = circuit.reachable(wanted)
     used = set(nodes)
     free = [*model.parameters, *model.inputs, *(name for name, value in model.constants.items() if value is None)]
@@ -79,10 +84,16 @@ def _differentiate(model: Model, circuit: Circuit, symbols: dict[str, int], root
         states=tuple(states),
         parameters=model.parameters,
         leaves=tuple(name for name in free if circuit.nodes[symbols[name]].static),
-        inputs={name: symbols[name] for name in model.inputs if _changes(circuit, symbols[name], used)},
+        inputs={
+            name: symbols[name]
+            for name in (*model.inputs, *model.unknown_inputs)
+            if _changes(circuit, symbols[name], used)
+        },
         roots=tuple(roots),
         jacobian=jacobian,
         forcing=forcing,
+        disturbance=disturbance,
+        unknown_inputs=len(model.unknown_inputs),
         nodes=tuple(nodes),
         degree=_degree(circuit, roots),
     )
@@ -102,6 +113,35 @@ def _degree(circuit: Circuit, roots: list[int]) -> int:
             degrees[index] = 1
         elif node.op is Op.MUL:
             degrees[index] = min(sum(degrees[i] for i in node.arguments), MAX_DEGREE)
+        elif node.op >= Op.EXP:
+            degrees[index] = MAX_DEGREE
         else:
             degrees[index] = max(degrees[i] for i in node.arguments)
     return max(degrees[root] for root in roots)
+
+
+def total_degree(system: System) -> int:
+    """A bound on the degree, in all symbols, of the roots' numerators over a common denominator.
+
+    Functions count as symbols; their slopes add the degrees of their arguments.
+    """
+    circuit = system.circuit
+    degrees: dict[int, tuple[int, int]] = {}  # of numerator and denominator
+    slopes = 0
+    for index in circuit.reachable(system.roots):
+        node = circuit.nodes[index]
+        if node.op in (Op.NUMBER, Op.LEAF):
+            degrees[index] = (int(node.op is Op.LEAF), 0)
+            continue
+        inner = [degrees[i] for i in node.arguments]
+        below = sum(denominator for _, denominator in inner)
+        if node.op is Op.ADD:
+            degrees[index] = (max(above - denominator for above, denominator in inner) + below, below)
+        elif node.op is Op.MUL:
+            degrees[index] = (sum(above for above, _ in inner), below)
+        elif node.op is Op.INV:
+            degrees[index] = (inner[0][1], inner[0][0])
+        else:
+            degrees[index], slopes = (1, 0), slopes + 2 * sum(inner[0]) + 1
+    below = sum(degrees[root][1] for root in system.roots)
+    return max(below, *(degrees[root][0] - degrees[root][1] + below for root in system.roots)) + slopes

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from batchmill.workloads.identifiability.circuit import Circuit, Op
 from batchmill.workloads.identifiability.system import System
+from batchmill.workloads.identifiability.transcendental import Rules, Start, VanishingDenominator, residue
 
 MAX_ORDERS = 2048
 _FIRST_ROOM = 16  # orders
@@ -30,12 +31,11 @@ _PIECE_MASK = (1 << _PIECE_BITS) - 1
 Residues = npt.NDArray[np.int64]
 
 
-class VanishingDenominator(ArithmeticError):
-    """A denominator is zero at this point."""
-
-
-def static_values(circuit: Circuit, nodes: Iterable[int], point: Mapping[str, int], prime: int) -> dict[int, int]:
-    """The residue of each static node among `nodes` (in topological order). Raises VanishingDenominator."""
+def static_values(
+    circuit: Circuit, nodes: Iterable[int], point: Mapping[str, int], prime: int, start: Start | None = None
+) -> dict[int, int]:
+    """The residue of each static node among `nodes` (in topological order). Raises VanishingDenominator, NoRoot."""
+    start = start or Start(Rules(), prime)
     values: dict[int, int] = {}
     for index in nodes:
         node = circuit.nodes[index]
@@ -43,17 +43,28 @@ def static_values(circuit: Circuit, nodes: Iterable[int], point: Mapping[str, in
             continue
         arguments = node.arguments
         if node.op is Op.NUMBER:
-            value = arguments[0].numerator * pow(arguments[0].denominator, -1, prime)
+            value = residue(arguments[0], prime)
         elif node.op is Op.LEAF:
             value = point[arguments[0]]
         elif node.op is Op.ADD:
             value = sum(values[i] for i in arguments)
         elif node.op is Op.MUL:
             value = values[arguments[0]] * values[arguments[1]]
-        else:
+        elif node.op is Op.INV:
             value = _inverse(values[arguments[0]], prime)
+        else:
+            value = _function(start, node.op, index, arguments[0], values[arguments[0]])
         values[index] = value % prime
     return values
+
+
+def _function(start: Start, op: Op, index: int, argument: int, value: int) -> int:
+    if op is Op.EXP:
+        return start.exp(index, value)
+    if op is Op.LOG:
+        return start.log(index, value)
+    cosine, sine = start.angle(argument, value)
+    return sine if op is Op.SIN else cosine
 
 
 def _inverse(value: int, prime: int) -> int:
@@ -69,9 +80,17 @@ class SeriesProgram:
     its coefficients up to order k, and no more.
     """
 
-    def __init__(self, circuit: Circuit, nodes: Iterable[int], values: Mapping[int, int], prime: int) -> None:
+    def __init__(
+        self,
+        circuit: Circuit,
+        nodes: Iterable[int],
+        values: Mapping[int, int],
+        prime: int,
+        start: Start | None = None,
+    ) -> None:
         self.series: dict[int, list[int]] = {}
-        self._prime = prime
+        self._prime, self._start = prime, start or Start(Rules(), prime)
+        self._circles: dict[int, tuple[list[int], list[int]]] = {}  # angle -> cosine, sine
         self._program: list[Callable[[int], None]] = []
         for index in nodes:
             node = circuit.nodes[index]
@@ -86,9 +105,15 @@ class SeriesProgram:
                 self._multiply(out, self.series[node.arguments[0]], self.series[node.arguments[1]])
             elif node.op is Op.INV:
                 self._invert(out, self.series[node.arguments[0]])
+            elif node.op is Op.EXP:
+                self._exp(index, out, self.series[node.arguments[0]])
+            elif node.op is Op.LOG:
+                self._log(index, out, self.series[node.arguments[0]])
+            elif node.op >= Op.SIN:
+                self.series[index] = self._circle(node.arguments[0])[node.op is Op.SIN]
 
     def step(self, order: int) -> None:
-        """Append the coefficient of this order to every node. Raises VanishingDenominator at order 0."""
+        """Append the coefficient of this order to every node. Raises VanishingDenominator, NoRoot at order 0."""
         for operation in self._program:
             operation(order)
 
@@ -123,6 +148,57 @@ class SeriesProgram:
                 out.append(scale[0] * sum(map(mul, series[1:], reversed(out))) % prime)
 
         self._program.append(operation)
+
+    def _exp(self, index: int, out: list[int], series: list[int]) -> None:
+        """From e' = a' e."""
+        prime, start, slopes = self._prime, self._start, list[int]()
+
+        def operation(order: int) -> None:
+            slopes.append(order * series[order] % prime)
+            if order == 0:
+                out.append(start.exp(index, series[0]))
+            else:
+                out.append(sum(map(mul, slopes[1:], reversed(out))) * pow(order, -1, prime) % prime)
+
+        self._program.append(operation)
+
+    def _log(self, index: int, out: list[int], series: list[int]) -> None:
+        """From b l' = b'."""
+        prime, start, slopes, scale = self._prime, self._start, [0], list[int]()
+
+        def operation(order: int) -> None:
+            if order == 0:
+                out.append(start.log(index, series[0]))
+                scale.append(_inverse(series[0], prime))
+                return
+            earlier = sum(map(mul, slopes[1:], series[order - 1 : 0 : -1]))
+            slopes.append((order * series[order] - earlier) * scale[0] % prime)
+            out.append(slopes[order] * pow(order, -1, prime) % prime)
+
+        self._program.append(operation)
+
+    def _circle(self, argument: int) -> tuple[list[int], list[int]]:
+        """The series of cosine and sine of a node, from c' = -a' s and s' = a' c."""
+        if argument in self._circles:
+            return self._circles[argument]
+        prime, start, series, slopes = self._prime, self._start, self.series[argument], list[int]()
+        cosine, sine = self._circles[argument] = ([], [])
+
+        def operation(order: int) -> None:
+            slopes.append(order * series[order] % prime)
+            if order == 0:
+                first = start.angle(argument, series[0])
+            else:
+                inverse = pow(order, -1, prime)
+                first = (
+                    -sum(map(mul, slopes[1:], reversed(sine))) * inverse % prime,
+                    sum(map(mul, slopes[1:], reversed(cosine))) * inverse % prime,
+                )
+            cosine.append(first[0])
+            sine.append(first[1])
+
+        self._program.append(operation)
+        return cosine, sine
 
 
 class Convolution:
@@ -199,26 +275,32 @@ class Point(NamedTuple):
 
 
 def output_sensitivities(
-    system: System, point: Point, unknown_states: Sequence[int], orders: int, prime: int
+    system: System, point: Point, orders: int, prime: int, rules: Rules, impulses: int = 0
 ) -> Iterator[Residues]:
     """For each order up to `orders` the Taylor coefficients of d(outputs)/d(unknowns), outputs x unknowns.
 
-    Unknowns are the initial values of `unknown_states` (indexes), then the parameters.
-    Raises VanishingDenominator.
+    Unknowns are the states' initial values, the parameters, and for each unknown input its first `impulses` Taylor
+    coefficients. Raises VanishingDenominator, NoRoot.
     """
-    size, width = len(system.states), len(unknown_states) + len(system.parameters)
-    flow = _Flow(system, point, prime)
+    size = len(system.states)
+    direct = size + len(system.parameters)
+    width = direct + system.unknown_inputs * impulses
+    flow = _Flow(system, point, prime, Start(rules, prime))
     jacobian = {at: flow.coefficients(node) for at, node in system.jacobian.items()}
     convolution = Convolution(jacobian, (len(system.roots), size), width, prime)
     forcing = [flow.coefficients(node) for node in system.forcing.values()]
     at = np.array(list(system.forcing), dtype=np.intp).reshape(-1, 2).T
-    at_row, at_column = at[0], at[1] + len(unknown_states)
+    at_row, at_column = at[0], at[1] + size
+    disturbance = {(r, direct + i * impulses): flow.coefficients(n) for (r, i), n in system.disturbance.items()}
     sensitivities = np.zeros((size, width), dtype=np.int64)
-    sensitivities[list(unknown_states), range(len(unknown_states))] = 1
+    sensitivities[range(size), range(size)] = 1
     for order in range(orders):
         inverse = flow.step(order)
         rows = convolution.step(order, sensitivities)
         rows[at_row, at_column] += np.array([series[order] for series in forcing], dtype=np.int64)
+        for (row, first), series in disturbance.items():
+            shifted = series[order::-1][:impulses]  # times t**j for the j-th coefficient of the input
+            rows[row, first : first + len(shifted)] += np.array(shifted, dtype=np.int64)
         rows %= prime
         yield rows[size:]
         sensitivities = rows[:size] * inverse % prime
@@ -227,10 +309,10 @@ def output_sensitivities(
 class _Flow:
     """The coefficients of all nodes of a system along the solution that starts at a point."""
 
-    def __init__(self, system: System, point: Point, prime: int) -> None:
+    def __init__(self, system: System, point: Point, prime: int, start: Start) -> None:
         self._prime = prime
-        self._values = static_values(system.circuit, system.nodes, point.leaves, prime)
-        self._program = SeriesProgram(system.circuit, system.nodes, self._values, prime)
+        self._values = static_values(system.circuit, system.nodes, point.leaves, prime, start)
+        self._program = SeriesProgram(system.circuit, system.nodes, self._values, prime, start)
         self._states = [self._program.series[leaf] for leaf in system.states]
         for series, value in zip(self._states, point.states, strict=True):
             series.append(value)
