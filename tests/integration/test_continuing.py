@@ -75,7 +75,7 @@ def test_the_second_signal_stops_now(project: Project, number: signal.Signals, c
     assert wait_for(lambda: len(project.done()) == 2)
 
     process.send_signal(number)
-    assert wait_for(lambda: "interrupted" in project.log())
+    assert wait_for(lambda: signal.Signals(number).name in project.log())
     process.send_signal(number)
     ended = project.end(process)
 

@@ -117,7 +117,7 @@ def test_starts_keep_to_the_rate(project: Project) -> None:
     assert project.counts() == {"succeeded": 6}
 
 
-def test_a_deadline_stops_the_run_and_without_it_the_run_goes_on(project: Project) -> None:
+def test_a_deadline_stops_the_run_and_raising_it_continues(project: Project) -> None:
     jobs = [{"name": f"n{x}", "params": {"x": x, "gate": "open" if x > 1 else ""}} for x in range(6)]
     project.manifest("gated", jobs=jobs, limits={"workers": 1})
 
