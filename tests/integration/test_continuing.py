@@ -261,6 +261,43 @@ def test_two_drivers_on_one_run(project: Project) -> None:
     assert project.end(first).code == 0
 
 
+def test_an_edited_manifest_waits_for_the_live_run_of_its_name(project: Project) -> None:
+    project.manifest("gated", jobs=[{"params": {"x": 1, "gate": "open"}}])
+    first = project.start("run", "batch.yaml", "--output", "quiet")
+    assert wait_for(lambda: len(project.done()) == 1)
+    project.manifest("gated", jobs=[{"params": {"x": 2, "gate": "open"}}])
+
+    assert project.call("run", "batch.yaml").code == 5
+    assert not project.run_folder("batch-2").exists()
+
+    project.write("open", "")
+    assert project.end(first).code == 0
+    project.run()
+    assert project.counts("batch-2") == {"succeeded": 1}
+
+
+def test_drivers_that_start_together_make_one_run(project: Project) -> None:
+    project.manifest("slow", matrix={"axes": {"x": {"range": [20]}}})
+
+    codes = [project.end(one).code for one in [project.start("run", "batch.yaml") for _ in range(3)]]
+
+    assert sorted(codes)[0] == 0
+    assert set(codes) <= {0, 5}
+    assert [path.name for path in sorted((project.home / "runs").iterdir())] == ["batch-1"]
+    assert len(project.done()) == 20
+
+
+def test_a_name_belongs_to_one_task(project: Project) -> None:
+    project.manifest("square", name="n", jobs=[{"params": {"x": 1}}])
+    project.run()
+    project.manifest(task="shell", name="n", jobs=[{"params": {"command": "true"}}])
+
+    ended = project.call("run", "batch.yaml")
+
+    assert ended.code == 2
+    assert "another name" in ended.err
+
+
 def test_a_stopped_driver_keeps_its_run_and_a_dead_one_has_lost_it(project: Project) -> None:
     project.manifest("gated", jobs=[{"params": {"x": 1, "gate": "open"}}])
     first = project.start("run", "batch.yaml", "--output", "quiet")

@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,10 +122,15 @@ def _run_of(home: Home, batch: Batch) -> tuple[RunPaths, bool]:
             row = reader.run()
         if row.plan_digest == batch.plan.digest and row.task == _task_name(batch):
             return paths, False
-    paths = home.create_run(_new_run(batch))
-    for old in earlier:
-        copy_steps(paths, old)
-        _supersede(old)
+    with ExitStack() as stack:
+        unfinished = [old for old in earlier if not _is_finished(old)]
+        for old in unfinished:
+            stack.enter_context(acquire(old))
+        paths = home.create_run(_new_run(batch))
+        for old in earlier:
+            copy_steps(paths, old)
+        for old in unfinished:  # its manifest was edited: `run` does not continue it any more
+            set_run_state(old, RunState.SUPERSEDED, "its manifest was edited")
     return paths, True
 
 
@@ -159,13 +164,9 @@ def _new_run(batch: Batch) -> NewRun:
     )
 
 
-def _supersede(old: RunPaths) -> None:
-    """An unfinished run whose manifest was edited is not continued by `run` any more."""
-    with LedgerReader(old.ledger) as reader:
-        state = reader.run().state
-    if state is not RunState.FINISHED:
-        with acquire(old):
-            set_run_state(old, RunState.SUPERSEDED, "its manifest was edited")
+def _is_finished(paths: RunPaths) -> bool:
+    with LedgerReader(paths.ledger) as reader:
+        return reader.run().state is RunState.FINISHED
 
 
 def invoke(
