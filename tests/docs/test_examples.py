@@ -19,6 +19,10 @@ SUCCEEDED = {
     "model_files": 4,
     "pi": 12,
     "shell": 3,
+    "studies_gate": 2,
+    "studies_options": 11,
+    "studies_scaling": 18,
+    "studies_sensitivity": 2,
     "table": 3,
 }
 

@@ -12,6 +12,7 @@ import pytest
 from batchmill.errors import TaskError
 from batchmill.model.tasks import Task
 from batchmill.plugins import command_plugins, find, registry, task_names
+from batchmill.plugins import entries as plugin_entries
 from batchmill.workloads import basic
 
 
@@ -29,6 +30,7 @@ def plugged(monkeypatch: pytest.MonkeyPatch) -> None:
         return [e for e in entries if e.group == group and name in (None, e.name)]
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr(plugin_entries, "entry_points", entry_points)
 
 
 def test_our_own_tasks_come_in_through_the_same_door() -> None:

@@ -129,10 +129,6 @@ def _commands(only: str | None) -> Iterator[tuple[str, Callable[..., Any], str]]
 
 
 def _plugins() -> list[tuple[str, Callable[[], Any]]]:
-    from importlib.metadata import entry_points
-
-    if not entry_points(group="batchmill.commands"):
-        return []  # most often: what follows imports pydantic, which help need not wait for
     from batchmill.plugins import command_plugins
 
     return command_plugins()

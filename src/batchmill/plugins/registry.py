@@ -1,4 +1,4 @@
-"""Finds tasks and commands by entry point, and loads a task from where its source says it is."""
+"""Finds tasks by entry point, and loads a task from where its source says it is."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import importlib.util
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any
 
 from batchmill.errors import TaskError
 from batchmill.model.near import did_you_mean
 from batchmill.model.tasks import Task, TaskSource
+from batchmill.plugins.entries import imported
 from batchmill.plugins.making import from_function
 from batchmill.plugins.source import SCRIPT
 
 TASKS = "batchmill.tasks"
-COMMANDS = "batchmill.commands"
 
 _importing: list[str] = []  # the script that a worker is importing now
 
@@ -37,7 +37,7 @@ def find(name: str) -> Task:
         known = task_names()
         hint = did_you_mean(name, known) or f"installed tasks: {', '.join(f'`{n}`' for n in known)}"
         raise TaskError(f"unknown task `{name}`", hint=hint, code="task/unknown")
-    task = _imported(entry, "task")
+    task = imported(entry, "task")
     if not isinstance(task, Task):
         if not callable(task):
             raise TaskError(
@@ -45,26 +45,6 @@ def find(name: str) -> Task:
             )
         task = from_function(task, {"name": name}, TaskSource("entry", name))
     return replace(task, name=name, source=TaskSource("entry", name))
-
-
-def command_plugins() -> list[tuple[str, Callable[[], Any]]]:
-    """Commands that plug-ins bring: each a name and a function that imports it, which may raise TaskError."""
-    entries = sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name)
-    return [(entry.name, lambda entry=entry: _imported(entry, "command")) for entry in entries]  # type: ignore[misc]
-
-
-def _imported(entry: EntryPoint, what: str) -> Any:
-    try:
-        return entry.load()
-    except Exception as error:  # importing a plug-in runs its code
-        origin = f" of `{entry.dist.name}`" if entry.dist is not None else ""
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        ours = entry.value.startswith("batchmill.") and missing and not missing.startswith("batchmill")
-        raise TaskError(
-            f"the {what} `{entry.name}`{origin} does not import: {type(error).__name__}: {error}",
-            hint=f"install what it needs: `pip install 'batchmill[{entry.name}]'`" if ours else None,
-            code="task/broken",
-        ) from error
 
 
 def load(source: TaskSource) -> Task:

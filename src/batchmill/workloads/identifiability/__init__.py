@@ -4,9 +4,22 @@ From the outside in: `job`, `result` and `options` (what is asked and told), `ca
 files), `parser` and `expressions`, `analysis` and `sampling` (verdicts from random points), `taylor` and
 `transcendental` (series modulo a prime), `system` and `circuit` (a model as shared arithmetic), `linear`.
 What is found besides: `combinations`, `symmetries`, `advice`, `global_identifiability`; studies are in `studies`.
-Importing this package loads neither numpy nor flint; the first analysis does.
+Importing the task loads neither numpy nor flint, the first analysis does; importing the package loads nothing.
 """
 
-from batchmill.workloads.identifiability.job import identifiability as task
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchmill.workloads.identifiability.job import identifiability as task
 
 __all__ = ["task"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "task":
+        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+    from batchmill.workloads.identifiability.job import identifiability
+
+    return identifiability
