@@ -101,9 +101,7 @@ class Course:
         for number in s.slots:
             s.record(SlotSet(s.now, number, 0, 0, 0))
         s.record(RunSet(s.now, state, reason))
-        s.note(
-            f"{state}{f' ({reason})' if reason else ''}: {s.finished} jobs ended this time, {s.failed} of them failed"
-        )
+        s.note(f"{state}{f' ({reason})' if reason else ''}: {s.finished} ended this time, {s.failed} failed")
         self._end_batch = s.batch
 
 
