@@ -268,6 +268,16 @@ def _resident(pid: int) -> int:
         return 0
 
 
+def test_the_first_jobs_of_a_long_plan_do_not_wait_for_its_end(project: Project) -> None:
+    project.manifest("square", matrix={"axes": {"x": {"range": [10**12]}}, "name": "n{x}"})
+
+    project.run("batch.yaml", "--limit", "3")
+    project.run("batch.yaml", "--limit", "2")
+
+    assert sorted(project.done()) == ["0", "1", "2", "3", "4"]
+    assert project.rows("SELECT planned, plan_done, state FROM run") == [(5, 0, "stopped")]
+
+
 def test_planning_a_million_jobs_is_lazy(project: Project) -> None:
     project.manifest("square", matrix={"axes": {"x": {"range": [10**12]}}, "name": "n{x}"})
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -186,6 +187,7 @@ def invoke(
     if row.plan_done and not counts.get("pending") and row.state is RunState.FINISHED:
         opened(run, None)
         return Finished(run, exit_code(row.state, row.reason, counts), nothing_to_do=True)
+    few = _jobs_to_plan(batch, invocation.choice, counts.get(JobState.PENDING, 0))
     order = Order(
         paths,
         lease,
@@ -194,8 +196,9 @@ def invoke(
         batch.plan.tasks,
         Path(row.folder),
         past,
-        jobs=None if row.plan_done else batch.plan.jobs(row.plan_position),
+        jobs=None if row.plan_done else islice(batch.plan.jobs(row.plan_position), few),
         planned=row.planned,
+        partly=few is not None,
         total=batch.plan.count(),
         choice=invocation.choice,
         fresh=invocation.fresh,
@@ -208,6 +211,13 @@ def invoke(
     if finish.broken:
         raise TaskError(finish.broken, hint=f"`batchmill logs {run.id}` shows more", code="task/broken")
     return Finished(run, _code(run, finish))
+
+
+def _jobs_to_plan(batch: Batch, choice: Choice | None, pending: int) -> int | None:
+    """How many more jobs this invocation must know; None for all, which whatever looks at the whole plan needs."""
+    first = choice.first if choice is not None else None
+    whole = batch.manifest.order == "group" or any(task.prepare is not None for task in batch.plan.tasks.values())
+    return None if first is None or whole else max(0, first - pending)
 
 
 @contextmanager

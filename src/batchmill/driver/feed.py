@@ -34,8 +34,13 @@ class Choice(NamedTuple):
     sample: int | None = None
     seed: int = 0
 
+    @property
+    def first(self) -> int | None:
+        """How many jobs it takes from the beginning of the plan; None when it depends on the whole plan."""
+        return self.limit if (self.only, self.group, self.sample) == (None, None, None) else None
+
     def selection(self, reader: LedgerReader) -> Selection:
-        """The jobs of this choice. The plan must be whole."""
+        """The jobs of this choice. What it depends on must be planned."""
         wide = Selection((self.only,) if self.only is not None else (), self.group)
         if self.limit is None and self.sample is None:
             return wide

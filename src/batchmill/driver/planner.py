@@ -23,11 +23,22 @@ class PlanWriter(Protocol):
 
 
 class Planner:
-    """Feeds `jobs` to the journal. `wrote` must be called for every chunk that is committed."""
+    """Feeds `jobs` to the journal. `wrote` must be told every answer of the journal.
+
+    When `jobs` are not the `whole` rest of the plan, the ledger keeps that more is to be planned.
+    """
 
     def __init__(
-        self, jobs: Iterator[PlannedJob], position: int, journal: PlanWriter, post: Callable[[Event], None]
+        self,
+        jobs: Iterator[PlannedJob],
+        position: int,
+        journal: PlanWriter,
+        post: Callable[[Event], None],
+        *,
+        whole: bool = True,
     ) -> None:
+        self._whole = whole
+        self._end = -1  # the position after the last chunk, once that is known
         self._jobs = jobs
         self._position = position
         self._journal = journal
@@ -40,9 +51,10 @@ class Planner:
         """Begin to plan."""
         self._thread.start()
 
-    def wrote(self) -> None:
-        """A chunk is committed: there is room for another."""
+    def wrote(self, answer: Planned) -> Planned:
+        """A chunk is committed: there is room for another. Returns what this means for the run."""
         self._room.release()
+        return answer._replace(done=answer.done or answer.total == self._end)
 
     def close(self) -> None:
         """Stop planning; what is planned stays planned."""
@@ -60,8 +72,11 @@ class Planner:
                 if self._closing.is_set():
                     return
                 self._position += len(rows)
-                self._journal.submit_plan(rows, self._position, len(rows) < size)
-                if len(rows) < size:
+                last = len(rows) < size
+                if last:
+                    self._end = self._position
+                self._journal.submit_plan(rows, self._position, last and self._whole)
+                if last:
                     return
                 size = CHUNK
         except Exception as error:  # noqa: BLE001 - a plug-in's code may raise anything; the loop must hear of it

@@ -51,6 +51,7 @@ class Order:
     past: Past
     jobs: Iterator[PlannedJob] | None
     planned: int = 0
+    partly: bool = False  # `jobs` are not all of the rest
     total: int | None = None  # jobs of the whole plan, where that is known
     choice: Choice | None = None
     fresh: bool = False
@@ -153,7 +154,7 @@ class Session:
     def _answered(self, event: Event) -> None:
         """In the journal's thread: pass on what it says."""
         if type(event) is Planned and self._planner is not None:
-            self._planner.wrote()
+            event = self._planner.wrote(event)
         if self._inbox is not None:
             self._inbox.post(event)
 
@@ -163,10 +164,11 @@ class Session:
             inbox.close()
 
     def _begin_plan(self, journal: Journal, inbox: Inbox, stack: ExitStack) -> None:
-        if self.order.jobs is None:
-            inbox.post(Planned(time.monotonic(), self.order.planned, True))
+        order = self.order
+        if order.jobs is None:
+            inbox.post(Planned(time.monotonic(), order.planned, True))
             return
-        self._planner = Planner(self.order.jobs, self.order.planned, journal, inbox.post)
+        self._planner = Planner(order.jobs, order.planned, journal, inbox.post, whole=not order.partly)
         stack.callback(self._planner.close)
         self._planner.start()
 
