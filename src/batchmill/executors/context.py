@@ -67,6 +67,8 @@ class Context:
         self.group = work.group
         self.attempt = work.attempt
         """Counts all attempts of this job in this run, from 1."""
+        self.version = work.version
+        """The version of the task that this job was planned with."""
         self.params: Any = None
         """The validated parameters; None in hooks."""
         self.prepared = Prepared(prepared)

@@ -37,6 +37,7 @@ class Work(NamedTuple):
     inputs: tuple[FileIdentity, ...]
     payload: bytes | None
     hook: str
+    version: str
 
 
 def work_of(start: Start) -> tuple[Any, ...]:
@@ -56,6 +57,7 @@ def work_of(start: Start) -> tuple[Any, ...]:
         row.inputs,
         start.payload,
         start.hook,
+        row.version,
     )
 
 

@@ -138,9 +138,12 @@ def _is_json(value: Any) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _loaded(function: str, folder: str) -> Task:
+def _loaded(function: str, folder: str, version: str) -> Task:
     module, name = _split(function)
-    file = _module_file(module, _search_path(folder))
+    search = _search_path(folder)
+    file = _module_file(module, search)
+    if source_digest(file, search) != version:  # what other code returns must not be stored under this version
+        raise ManifestError(f"the code of `{function}` changed after this job was planned; run the same command again")
     if folder not in sys.path:
         sys.path.insert(0, folder)
     found: Any = importlib.import_module(module)
@@ -155,7 +158,7 @@ def _loaded(function: str, folder: str) -> Task:
 @task(name="python", version="1", bind=bind)
 def python(params: PythonParams, ctx: Context) -> Any:
     """Call a Python function: `function: module:name`, and its arguments as the other parameters."""
-    called = _loaded(params.function, os.getcwd())
+    called = _loaded(params.function, os.getcwd(), ctx.version)
     try:
         arguments = called.params.model_validate(params.model_extra or {})
     except ValidationError as error:
