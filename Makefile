@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test check format bench chaos clean
+.PHONY: demo test check format docs bench chaos clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/batchmill run examples/identifiability.yaml
@@ -24,6 +24,9 @@ check: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format src tests benchmarks chaos examples
 	$(BIN)/ruff check --fix src tests benchmarks chaos examples
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.docs.generate
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
