@@ -81,7 +81,12 @@ def problem(folder: Path, function: str, **params: Any) -> Any:
 
 def call(function: str, **params: Any) -> Any:
     task = find("python")
-    return task.call(task.params(function=f"analysis_of_mine:{function}", **params), SimpleNamespace(attempt=7))
+    context = SimpleNamespace(attempt=7, version=digest("analysis_of_mine"))
+    return task.call(task.params(function=f"analysis_of_mine:{function}", **params), context)
+
+
+def digest(module: str) -> str:
+    return batchmill.source_digest(Path(f"{module}.py").absolute(), (str(Path.cwd()),))
 
 
 def test_planning_fills_in_plain_defaults_and_imports_nothing(folder: Path) -> None:
@@ -186,7 +191,14 @@ def test_a_module_named_like_another_is_not_mistaken_for_it(folder: Path) -> Non
     (folder / "json.py").write_text("def f(): return 1")
     task = find("python")
     with pytest.raises(batchmill.Permanent, match="also the name of another module"):
-        task.call(task.params(function="json:f"), None)
+        task.call(task.params(function="json:f"), SimpleNamespace(version=digest("json")))
+
+
+@pytest.mark.usefixtures("folder")
+def test_code_that_changed_since_the_plan_is_not_run() -> None:
+    task = find("python")
+    with pytest.raises(batchmill.ManifestError, match="changed after this job was planned"):
+        task.call(task.params(function="analysis_of_mine:plain", a=1), SimpleNamespace(version="another"))
 
 
 def test_a_clash_with_the_tasks_own_parameter_is_told(folder: Path) -> None:

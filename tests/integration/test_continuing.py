@@ -211,6 +211,22 @@ def test_a_changed_function_runs_again(project: Project) -> None:
     assert project.results("batch-2") == {name: {"x": 3, "square": 27} for name in project.states("batch-2")}
 
 
+def test_code_that_changes_while_a_run_lives_gives_no_result_of_the_old_version(project: Project) -> None:
+    jobs = [{"params": {"x": x, "gate": "open"}} for x in range(2)]
+    project.manifest("gated", jobs=jobs, limits={"workers": 1, "jobs_per_worker": 1})
+    process = project.start("run", "batch.yaml", "--output", "quiet")
+    assert wait_for(lambda: project.done() == ["begin 0"])
+
+    source = (project.folder / "work.py").read_text()
+    project.write("work.py", source.replace('tell(f"end {x}")\n    return {"x": x}', 'return {"x": -x}'))
+    project.write("open", "")
+
+    assert project.end(process).code == 1
+    assert list(project.states().values()) == ["succeeded", "invalid"]
+    project.run()
+    assert [result["x"] for result in project.results("batch-2").values()] == [0, -1]
+
+
 def test_input_files_count_by_content_not_by_date(project: Project) -> None:
     for n in range(3):
         project.write(f"data/{n}.txt", f"content {n}")

@@ -52,7 +52,7 @@ class Launcher:
                 stderr=log,
                 pass_fds=[theirs.fileno()],
                 cwd=self._settings.folder,
-                env={**_DEFAULTS, **os.environ, _MARK: self._token},
+                env={**_DEFAULTS, **os.environ, **_python_path(), _MARK: self._token},
                 start_new_session=True,
             )
         theirs.close()
@@ -98,6 +98,13 @@ class Launcher:
             file.seek(max(0, os.path.getsize(self._log) - _LAST_WORDS))
             return file.read().decode("utf-8", "replace")
         return ""
+
+
+def _python_path() -> dict[str, str]:
+    """`PYTHONPATH` with absolute entries: jobs run in another folder."""
+    entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    found = os.pathsep.join(map(os.path.abspath, entries))
+    return {"PYTHONPATH": found} if found else {}
 
 
 def _kill_groups(groups: list[int]) -> None:
