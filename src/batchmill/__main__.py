@@ -12,9 +12,14 @@ def main() -> None:
 
         sys.stdout.write(f"batchmill {__version__}\n")
         return
-    from batchmill.cli.app import run
+    try:
+        from batchmill.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules were imported, or the last words written
+        sys.stderr.write("interrupted\n")
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":
