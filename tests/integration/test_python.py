@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -94,6 +95,18 @@ def test_map_gives_outcomes_as_they_finish(project: Project) -> None:
         """)
 
     assert ended.out.splitlines() == ["2", "JobFailed error True", "1", "['succeeded', 'succeeded', 'failed']", "False"]
+
+
+def test_map_takes_items_of_any_form(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+
+    def values(fn: Any, items: Any) -> list[Any]:
+        return [outcome.value for outcome in batchmill.map(fn, items, ordered=True, workers=1)]
+
+    assert values(lambda x: x, []) == values(lambda x: x, range(0)) == []
+    assert values(lambda x: x, iter([1, 1, "a", None, [2], {"k": 3}])) == [1, 1, "a", None, [2], {"k": 3}]
+    assert values(lambda x: x + 1, [{"x": 1}]) == [2]
+    assert values(lambda x, y=10: x + y, [{"x": 1}, {"x": 2, "y": 3}]) == [11, 5]
 
 
 def test_a_named_map_is_durable_and_can_be_left_early(project: Project) -> None:

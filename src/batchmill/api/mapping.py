@@ -35,7 +35,7 @@ def map(
 ) -> Generator[JobOutcome, None, None]:
     """Call `fn` on every item in worker processes; yields a JobOutcome for each, as they finish.
 
-    An item is the function's one argument, or, when it is a dict, its keyword arguments; items are JSON values.
+    An item is the function's one argument, or a dict of its arguments by name; items are JSON values.
     `outcome.value` is the result or raises the job's error. With `ordered` outcomes come in the order of the
     items. With a `name` the results are kept, and the same call again does only what is missing; without one they
     are gone when the iteration ends. `options` are those of `run`: `workers`, `timeout`, `memory`, `retry`, ...
@@ -43,8 +43,15 @@ def map(
     """
     plugins.refuse_inside_import()
     task = fn if isinstance(fn, Task) else plugins.make_task(fn)
+    items = items if isinstance(items, range) else list(items)
+    if not items:
+        return _nothing()
     batch = from_call(task, name=name or "map", matrix=_matrix(task, items), **_sections(options))
     return _outcomes(batch, name is not None, ordered, home)
+
+
+def _nothing() -> Generator[JobOutcome, None, None]:
+    yield from ()
 
 
 def _sections(options: dict[str, Any]) -> dict[str, Any]:
@@ -53,14 +60,14 @@ def _sections(options: dict[str, Any]) -> dict[str, Any]:
     return sections(**options)
 
 
-def _matrix(task: Task, items: Iterable[Any]) -> dict[str, Any]:
-    """The items as one axis (of one parameter), or as axes that advance together (of dicts)."""
+def _matrix(task: Task, items: range | list[Any]) -> dict[str, Any]:
+    """The items as one axis (of one parameter), or as a combination each (of dicts)."""
     if isinstance(items, range):
         return {"axes": {_only_parameter(task): {"range": [items.start, items.stop, items.step]}}}
-    listed = list(items)
-    if listed and all(isinstance(item, dict) for item in listed) and len(task.params.model_fields) != 1:
-        return {"include": listed}
-    return {"axes": {_only_parameter(task): listed}} if listed else {}
+    fields = task.params.model_fields
+    if all(isinstance(item, dict) and (len(fields) != 1 or item.keys() == fields.keys()) for item in items):
+        return {"include": items}
+    return {"axes": {_only_parameter(task): items}}
 
 
 def _only_parameter(task: Task) -> str:
