@@ -264,6 +264,30 @@ if __name__ == "__main__":
 """
 
 
+def test_a_kill_while_the_ledger_changes_its_journal_is_undone(project: Project) -> None:
+    _numbers(project, 50, defaults={"seconds": 0})
+    project.run()
+    before = project.rows("SELECT name, state FROM jobs")
+    project.python(DIE_IN_A_TRANSACTION, str(project.run_folder() / "ledger.db"))
+    assert (project.run_folder() / "ledger.db-journal").exists()
+
+    assert project.call("ls", "--output", "json").json["runs"][0]["id"] == "batch-1"
+    project.run()
+
+    assert project.rows("SELECT name, state FROM jobs") == before
+    assert len(project.done()) == 50
+
+
+DIE_IN_A_TRANSACTION = """
+import os, sqlite3, sys
+ledger = sqlite3.connect(sys.argv[1], isolation_level=None)
+ledger.execute("PRAGMA cache_size = 2")  # pages are written before the end of the transaction
+ledger.execute("BEGIN IMMEDIATE")
+ledger.execute("UPDATE jobs SET name = name || '!', state = 'pending', result = hex(randomblob(3000))")
+os._exit(0)
+"""
+
+
 def test_two_drivers_on_one_run(project: Project) -> None:
     project.manifest("gated", jobs=[{"params": {"x": 1, "gate": "open"}}])
     first = project.start("run", "batch.yaml", "--output", "quiet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -41,8 +41,27 @@ def connect_reader(ledger: Path) -> sqlite3.Connection:
     """A connection that can only read and never checkpoints."""
     uri = f"file:{quote(str(ledger))}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    if _has_hot_journal(connection):
+        _roll_back(ledger)
     connection.executescript(f"PRAGMA busy_timeout = {_BUSY_MS}; PRAGMA query_only = 1; PRAGMA wal_autocheckpoint = 0")
     return connection
+
+
+def _has_hot_journal(connection: sqlite3.Connection) -> bool:
+    """Whether a driver was killed while it turned the write-ahead log on or off: for a moment SQLite keeps another
+    journal then (https://www.sqlite.org/lockingv3.html, section 4), which a connection that only reads cannot undo."""
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    except sqlite3.Error as error:  # anything else shows at the first query
+        return error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK
+    return False
+
+
+def _roll_back(ledger: Path) -> None:
+    """Undo what a dead driver began. SQLite's locks keep this from touching what a live one does."""
+    with closing(sqlite3.connect(f"file:{quote(str(ledger))}?mode=rw", uri=True)) as connection:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
 
 
 @contextmanager
