@@ -100,8 +100,8 @@ def execute(
     plugins.refuse_inside_import()
     _refuse_missing_tasks(batch)
     home = Home(invocation.home)
-    paths, new = _run_of(home, batch)
-    with acquire(paths) as lease:
+    paths, new, lease = _leased_run(home, batch)
+    with lease:
         return invoke(paths, lease, batch, invocation, display, observers, opened)._replace(new_run=new)
 
 
@@ -113,6 +113,14 @@ def _refuse_missing_tasks(batch: Batch) -> None:
             hint=f"installed tasks: {', '.join(f'`{name}`' for name in plugins.task_names())}",
             code="task/unknown",
         )
+
+
+def _leased_run(home: Home, batch: Batch) -> tuple[RunPaths, bool, Lease]:
+    """The run to drive, whether it is new, and its lease: of drivers that start together one makes it."""
+    _ = batch.plan.digest  # may walk many files: not while others wait
+    with home.choosing():
+        paths, new = _run_of(home, batch)
+        return paths, new, acquire(paths)
 
 
 def _run_of(home: Home, batch: Batch) -> tuple[RunPaths, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from batchmill.ledger.filesystems import refuse_network
 from batchmill.ledger.index import HomeIndex
 from batchmill.ledger.lease import holder, idle
 from batchmill.ledger.migrations import create_schema
-from batchmill.ledger.objects import ObjectStore, sync_folder
+from batchmill.ledger.objects import FileLock, ObjectStore, sync_folder
 from batchmill.ledger.paths import RunPaths, safe_file_name
 from batchmill.model.near import did_you_mean
 from batchmill.model.states import RunState
@@ -137,6 +138,10 @@ class Home:
         except (OSError, sqlite3.Error) as error:
             raise HomeError(f"the home `{self.path}` cannot take a new run: {error}") from error
         return paths
+
+    def choosing(self) -> FileLock:
+        """While it lasts nobody else decides which run a batch continues, or whether it needs a new one."""
+        return FileLock(self.path / ".lock", fcntl.LOCK_EX)
 
     def remove(self, run: RunPaths) -> None:
         """Delete a run; its objects go with the next `gc`. Raises RunHeld while a process works on it."""

@@ -115,18 +115,18 @@ class ObjectStore:
         with self._lock(fcntl.LOCK_EX):
             yield
 
-    def _shared(self) -> _Lock:
+    def _shared(self) -> FileLock:
         return self._lock(fcntl.LOCK_SH)
 
-    def _lock(self, how: int) -> _Lock:
-        return _Lock(self.folder / ".lock", how)
+    def _lock(self, how: int) -> FileLock:
+        return FileLock(self.folder / ".lock", how)
 
     def _sync(self, folder: Path) -> None:
         if self.durable:
             sync_folder(folder)
 
 
-class _Lock:
+class FileLock:
     """A lock on a file of its own, as a context manager."""
 
     def __init__(self, path: Path, how: int) -> None:
