@@ -296,7 +296,10 @@ class Sampler:
 
     def _is_due(self, orders: int, most: int) -> bool:
         """Whether to look at the rank, which costs as much as some orders. With free inputs it may grow to the end."""
-        return not self._free and ((orders - 1) % (1 + self._width // 16) == 0 or orders == most)
+        if self._free or orders == most:
+            return not self._free
+        full = -(-self._width // min(map(len, self._groups)))  # orders: before, the rank is final only if it is low
+        return orders.bit_count() == 1 if orders < full else (orders - full) % (1 + self._width // 16) == 0
 
     def _are_final(self, blocks: list[Residues], prime: int, rules: Rules) -> bool:
         return all(self._is_final(blocks, group, prime, rules is self._specific_rules) for group in self._groups)

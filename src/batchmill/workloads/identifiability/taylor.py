@@ -121,6 +121,10 @@ class SeriesProgram:
         prime = self._prime
         constant = sum(values[i] for i in arguments if i in values)
         terms = [self.series[i] for i in arguments if i not in values]
+        if len(terms) == 2 and not constant:
+            first, second = terms
+            self._program.append(lambda order: out.append((first[order] + second[order]) % prime))
+            return
 
         def operation(order: int) -> None:
             out.append((sum([term[order] for term in terms]) + (0 if order else constant)) % prime)
@@ -133,6 +137,9 @@ class SeriesProgram:
 
     def _multiply(self, out: list[int], a: list[int], b: list[int]) -> None:
         prime = self._prime
+        if a is b:
+            self._program.append(lambda order: out.append(_square(a, order) % prime))
+            return
         # both hold order + 1 coefficients at this moment, so the reversed one is aligned for the Cauchy product
         self._program.append(lambda order: out.append(sum(map(mul, a, reversed(b))) % prime))
 
@@ -199,6 +206,13 @@ class SeriesProgram:
 
         self._program.append(operation)
         return cosine, sine
+
+
+def _square(a: list[int], order: int) -> int:
+    """The coefficient of the square: each pair of different places counts twice."""
+    half = (order + 1) // 2
+    twice: int = 2 * sum(map(mul, a[:half], reversed(a)))
+    return twice if order % 2 else twice + a[half] * a[half]
 
 
 class Convolution:
