@@ -195,6 +195,10 @@ class Project:
                     continue
         return found
 
+    def children_of(self, pid: int) -> list[int]:
+        """Living children of a process of this project."""
+        return [one for one in self.processes() if _parent(one) == pid]
+
     def no_process_is_left(self) -> bool:
         """Whether everything that descends from the commands of this project ends soon."""
         return wait_for(lambda: not self.processes(), at_most=10)
@@ -208,6 +212,13 @@ class Project:
                 continue
         for process in self._started:
             process.communicate(timeout=PATIENCE)
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it ended just now
+        return 0
 
 
 def wait_for(condition: Callable[[], Any], *, at_most: float = PATIENCE) -> bool:

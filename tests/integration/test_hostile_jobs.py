@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
+import signal
 
-from tests.integration.harness import Project
+import pytest
+
+from tests.integration.harness import Project, wait_for
 
 EXPECTED = {
     "loop": "timeout",
@@ -98,3 +103,37 @@ def test_a_terminal_escape_in_an_error_reaches_no_terminal(project: Project) -> 
 
     assert ended.code == 1
     assert "\x1b" not in ended.err + ended.out + project.call("show", "last/raise").out
+
+
+@pytest.mark.parametrize("who", ["zygote", "worker"])
+def test_a_run_goes_on_when_somebody_kills_its_processes(project: Project, who: str) -> None:
+    jobs = [{"params": {"x": x, "gate": "open" if x < 2 else ""}} for x in range(20)]
+    project.manifest("gated", jobs=jobs, limits={"workers": 2}, retry={"backoff": {"base": "10ms"}})
+    process = project.start("run", "batch.yaml", "--output", "quiet")
+    assert wait_for(lambda: len(project.done()) == 2)
+    (zygote,) = project.children_of(process.pid)
+    workers = project.children_of(zygote)
+
+    os.kill(zygote if who == "zygote" else workers[0], signal.SIGKILL)
+    assert wait_for(lambda: len(project.done()) > 2)  # somebody began again
+    project.write("open", "")
+
+    assert project.end(process).code == 0
+    assert project.counts() == {"succeeded": 20}
+    assert len(workers) == 2
+    assert "died" in project.log()
+    assert project.no_process_is_left()
+
+
+def test_a_folder_that_is_removed_under_a_run_is_told_in_words(project: Project) -> None:
+    project.manifest("gated", jobs=[{"params": {"x": x, "gate": "open"}} for x in range(3)], limits={"workers": 1})
+    process = project.start("run", "batch.yaml")
+    assert wait_for(lambda: len(project.done()) == 1)
+
+    shutil.rmtree(project.run_folder())
+    project.write("open", "")
+    ended = project.end(process)
+
+    assert ended.code == 5
+    assert "was deleted while it ran" in ended.err
+    assert project.no_process_is_left()
