@@ -1,0 +1,1 @@
+"""Protocol families of language-model services."""

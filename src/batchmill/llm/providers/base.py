@@ -1,0 +1,53 @@
+"""What a provider is to the service: a mapper between our requests and replies and its JSON. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from batchmill import QuotaLimit
+from batchmill.llm.messages import Reply, Request
+from batchmill.llm.transport import HttpReply, HttpRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a provider is reached. `key` is the secret itself: it is in no repr, and must reach no log."""
+
+    url: str
+    key: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    proxy: str = field(default="", repr=False)
+    weight: float = 1.0
+
+
+class Seen(NamedTuple):
+    """What a reply's headers tell of the limits of its quota: `pause` is the seconds to wait that it asks for."""
+
+    limit: QuotaLimit | None = None
+    pause: float = 0.0
+
+
+class Malformed(Exception):
+    """A reply of status 200 that is not what its protocol says."""
+
+
+class Provider(Protocol):
+    """One protocol family. `native_schema`: it takes a JSON Schema for the answer. `sees`: it takes images."""
+
+    family: str
+    native_schema: bool
+    sees: bool
+
+    def encode(self, request: Request, endpoint: Endpoint, *, stream: bool = False) -> HttpRequest:
+        """The request as the provider wants it, without what our `provider/` prefix says."""
+        ...
+
+    def decode(self, body: bytes) -> Reply:
+        """The answer in a reply of status 200. Raises Malformed."""
+        ...
+
+    def seen(self, reply: HttpReply, now: float) -> Seen:
+        """What a reply of any status tells of limits; `now` is wall time (for `Retry-After` as a date)."""
+        ...
