@@ -6,14 +6,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: demo test check format docs bench chaos clean
+SEED ?= 1
+
+.PHONY: demo test search check format docs bench chaos clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/batchmill run examples/identifiability.yaml
 
 test: check
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 2 --randomly-seed=$(SEED) tests
 	$(BIN)/python -m chaos --seconds 20 --seed 1
+
+# The properties again, in another order and on examples that no run has seen: for finding, not for gating.
+search: $(VENV)/.installed-dev
+	HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest -n 2 tests
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check src tests benchmarks chaos examples

@@ -22,7 +22,7 @@ def text_cell(text: str) -> str:
     if _HARMLESS(text):
         return text
     text = clean(text)
-    if text.startswith(_LINE_STARTS) or text.lstrip().startswith(_FORMULA):
+    if text.lstrip(" ").startswith(_LINE_STARTS) or text.lstrip().startswith(_FORMULA):
         return "'" + text
     return text
 

@@ -1,0 +1,13 @@
+"""What holds for every test: properties are tried on the same examples each time, so that a check fails for the
+change that broke it and never by chance. `make search` looks for new examples, with new seeds."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_no_clock = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("check", derandomize=True, **_no_clock)
+settings.register_profile("search", max_examples=1_000, print_blob=True, **_no_clock)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
