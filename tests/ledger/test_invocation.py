@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from batchmill.ledger.invocation import cancel_job, copy_steps, prepare_invocation, retry_jobs
+from batchmill.ledger.invocation import cancel_job, copy_steps, prepare_invocation, retry_jobs, settle_calls
 from batchmill.ledger.lease import acquire
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.verify import verify
-from batchmill.model.facts import CallReserved, HookEnded, JobEnded, SlotSet, StepSaved
+from batchmill.model.facts import CallCached, CallClosed, CallReserved, HookEnded, JobEnded, SlotSet, StepSaved
 from batchmill.model.jobs import SavedStep
 from batchmill.model.states import FailureKind, JobState
 from tests.ledger.conftest import artifact, ask, ending, failure, key_of, planned, success, waiting, writing
@@ -101,3 +101,40 @@ def test_steps_of_unfinished_jobs_go_over_to_the_next_run(new_run: Callable[...,
     with acquire(second):
         assert copy_steps(second, first) == 1
     assert ask(second, "SELECT key FROM steps") == [(key_of(2),)]
+
+
+def test_calls_without_an_answer_are_released_or_counted_as_billed(left: RunPaths) -> None:
+    with acquire(left):
+        prepare_invocation(left)
+        assert settle_calls(left) == (1, 5)
+    assert ask(left, "SELECT state, cost FROM calls") == [("released", 0)]
+    assert ask(left, "SELECT spent FROM run") == [(0,)]
+    with acquire(left):
+        assert settle_calls(left) == (0, 0)
+    assert verify(left) == []
+
+
+def test_calls_counted_as_billed_cost_their_maximum(left: RunPaths) -> None:
+    with acquire(left):
+        assert settle_calls(left, billed=True) == (1, 5)
+    assert ask(left, "SELECT state, cost FROM calls") == [("settled", 5)]
+    assert ask(left, "SELECT spent FROM run") == [(5,)]
+
+
+def test_a_call_that_is_reserved_and_released_in_one_transaction_stays_released(paths: RunPaths) -> None:
+    with writing(paths) as written:
+        written.plan(planned(1))
+        written.write(
+            CallReserved(1.0, 1, 1, "q", "", 1, 5),
+        )
+        written.write(
+            CallClosed(2.0, 1, "settled", 1, 4, b'{"model":"m","input":3,"output":2}'),
+            CallReserved(2.0, 1, 2, "q", "", 1, 5),
+            CallClosed(2.0, 2, "released", 0, 0, b"{}"),
+            CallCached(2.0, 1, 3, "q", "k", b'{"model":"m"}'),
+        )
+    assert ask(paths, "SELECT state, cost, model, tokens_in + tokens_out FROM calls ORDER BY id") == [
+        ("settled", 4, "m", 5),
+        ("released", 0, "q", 0),
+        ("cached", 0, "m", 0),
+    ]

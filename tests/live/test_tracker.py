@@ -8,11 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmill.live.facts import Finished, GroupFacts
+from batchmill.live import words
+from batchmill.live.facts import Finished, GroupFacts, RequestFacts
 from batchmill.live.tracker import Histogram, Tracker
 from batchmill.live.watch import Watch
 from batchmill.model.commands import Act, Published
-from batchmill.model.events import Asked, CallSettled, Died, LimitSeen, Loaded, Planned, Progress, Recalled, Sample
+from batchmill.model.events import (
+    Asked,
+    CallCached,
+    CallSettled,
+    Died,
+    LimitSeen,
+    Loaded,
+    Planned,
+    Progress,
+    Recalled,
+    Sample,
+)
 from batchmill.model.states import JobState, Mode
 
 from .conftest import Clock, cached, published, row, start
@@ -220,3 +232,14 @@ def test_a_publication_costs_microseconds(clock: Clock) -> None:
         tracker.publish(batch)
         seconds.append(time.process_time() - began)
     assert min(seconds) / len(batch) < 10e-6  # about 1 us on an idle machine; the bound is for a loaded one
+
+
+def test_requests_and_their_tokens_are_counted(clock: Clock) -> None:
+    tracker = Tracker(clock)
+    said = (b'{"input":30,"output":5}', b'{"input":"many"}', b"{}")
+    tracker.notice([CallSettled(1.0, 0, 1, ticket, 5, 7, True, usage) for ticket, usage in enumerate(said)])
+    tracker.notice([CallSettled(1.0, 0, 1, 9, 0, 0, False), CallCached(1.0, 0, 1, "q", "k")])
+    clock.now += 7
+    facts = tracker.facts()
+    assert facts.requests == RequestFacts(answered=3, cached=1, tokens_in=30, tokens_out=5)
+    assert words.requests(facts) == "3 requests (1 more from the cache), 5 tokens/s"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchmill.errors import HomeError, RunHeld, RunNotFound, UsageError
+from batchmill.ledger import invocation
 from batchmill.ledger.home import Home, RunInfo
 from batchmill.ledger.invocation import cancel_job, retry_jobs, set_run_state
 from batchmill.ledger.lease import Owner, acquire, holder
@@ -21,6 +22,7 @@ from batchmill.ledger.verify import Finding
 from batchmill.ledger.verify import verify as verify_run
 from batchmill.model.states import JobState, RunState
 from batchmill.report.query import RunView
+from batchmill.report.summary import rewrite_reports
 
 _HEARING_SECONDS = 5.0  # a driver looks for requests twice a second
 
@@ -146,6 +148,27 @@ def _ended_jobs(paths: RunPaths, names: Sequence[str]) -> list[int]:
 def _failed_jobs(paths: RunPaths) -> list[int]:
     with RunView(paths.folder) as view:
         return [number for page in view.pages("number", JobState.FAILED) for (number,) in page]
+
+
+class SettledCalls(NamedTuple):
+    """Calls that were possibly billed and are so no longer: how many, and the micro-cents that they held."""
+
+    run: str
+    calls: int
+    held: int
+
+
+def settle_calls(home: Path, reference: str, *, billed: bool = False) -> SettledCalls:
+    """Release what is held for calls without an answer, or with `billed` count it as spent.
+
+    Raises RunNotFound, RunHeld.
+    """
+    paths = find(home, reference)
+    with acquire(paths):
+        settled = SettledCalls(paths.id, *invocation.settle_calls(paths, billed=billed))
+    with RunView(paths.folder) as view:
+        rewrite_reports(view)
+    return settled
 
 
 def remove(home: Path, references: Sequence[str]) -> list[str]:

@@ -30,6 +30,7 @@ COMMANDS = (  # in the order in which a new user meets them
     "resume",
     "retry",
     "cancel",
+    "calls",
     "rm",
     "gc",
     "verify",

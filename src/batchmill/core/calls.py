@@ -119,12 +119,16 @@ class CallDesk:
         return self.reserved > 0 and not self._affordable(quota.waiting[0].cost)
 
     def _grant(self, quota: Quota, asked: CallAsked, now: float) -> Granted:
-        granted = Granted(self._next_call, asked)
-        self._next_call += 1
+        granted = Granted(self.next_number(), asked)
         self.reserved += asked.cost
         quota.take(now, asked.tokens)
         self._open.setdefault(asked.job, {})[asked.ticket] = granted
         return granted
+
+    def next_number(self) -> int:
+        """A number that no call of the run has."""
+        self._next_call += 1
+        return self._next_call - 1
 
     def settle(self, job: int, ticket: int, tokens: int, cost: int, sent: bool) -> Granted | None:
         """Close an open call at its true cost; returns it. One that still waits is withdrawn: None."""

@@ -56,6 +56,7 @@ class Scheduler:
             ev.StepDone: _step_done,
             ev.CallAsked: _call_asked,
             ev.CallSettled: _call_settled,
+            ev.CallCached: _call_cached,
             ev.LimitSeen: _limit_seen,
             ev.OffloadAsked: _offload_asked,
             ev.CommitFailed: _commit_failed,
@@ -299,6 +300,11 @@ def _call_settled(s: State, event: ev.CallSettled) -> None:
         s.record(facts.CallClosed(event.at, granted.call, "settled", event.tokens, event.cost, event.usage))
     else:
         s.record(facts.CallClosed(event.at, granted.call, "released", 0, 0, event.usage))
+
+
+def _call_cached(s: State, event: ev.CallCached) -> None:
+    if _find(s, event.slot, event.job) is not None:
+        s.record(facts.CallCached(event.at, event.job, s.desk.next_number(), event.quota, event.key, event.usage))
 
 
 def _limit_seen(s: State, event: ev.LimitSeen) -> None:

@@ -26,7 +26,7 @@ from batchmill.executors.ports import Port
 from batchmill.executors.runner import to_json
 from batchmill.executors.seeding import seed_of
 from batchmill.model.commands import Ack
-from batchmill.model.events import CallAsked, OffloadAsked, Progress, StepDone
+from batchmill.model.events import CallAsked, CallCached, OffloadAsked, Progress, StepDone
 from batchmill.model.jobs import SavedStep
 from batchmill.model.limits import QuotaLimit
 from batchmill.model.outcomes import Artifact, Blob
@@ -170,6 +170,11 @@ class Context:
         ticket = next(self._port.tickets)
         asked = CallAsked(0.0, self._port.slot, self.job, ticket, quota, key, tokens, micro_cents(cost), limit)
         return Call(self._port, self.job, asked, own_key, self._extend, self._keep_reply)
+
+    def cache_hit(self, *, quota: str, key: str = "", usage: Mapping[str, Any] | None = None) -> None:
+        """Record that a request need not leave, since its reply is at hand: it counts, and costs nothing."""
+        data = to_json(dict(usage or {}))
+        self._port.tell(CallCached(time.monotonic(), self._port.slot, self.job, quota, key, data))
 
     def awaitable(self) -> AsyncContext:
         """This context for a coroutine function: `step` and `offload` are awaited."""

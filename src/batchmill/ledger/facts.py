@@ -18,6 +18,7 @@ from batchmill.ledger.planning import PlanChunk
 from batchmill.ledger.queries import SQL, write_rows
 from batchmill.model.facts import (
     AttemptEnded,
+    CallCached,
     CallClosed,
     CallReserved,
     Fact,
@@ -69,7 +70,8 @@ class Batch:
         self.cached: list[JobCached] = []
         self._offset = offset
         self._lost: dict[int, str] = {}
-        self._rows: dict[str, list[_Row]] = {}
+        # in the order in which they are written: a call is reserved before it is closed
+        self._rows: dict[str, list[_Row]] = {"call_reserved": []}
         self._stages: list[dict[str, list[_Row]]] = []
         self._jobs: dict[str, list[_Row]] = {}  # the stage that is being filled
         self._stage_of: dict[int, str] = {}  # job -> its statement in that stage
@@ -88,6 +90,7 @@ class Batch:
             StepSaved: self._step_saved,
             CallReserved: self._call_reserved,
             CallClosed: self._call_closed,
+            CallCached: self._call_cached,
             HookEnded: self._hook_ended,
             RunSet: self._run_set,
             Noted: self._noted,
@@ -234,6 +237,10 @@ class Batch:
         self._row("call_closed", (fact.state, fact.tokens, fact.cost, usage, fact.at + self._offset, fact.call))
         if fact.state == "settled":
             self.spent += fact.cost
+
+    def _call_cached(self, fact: CallCached) -> None:
+        usage, wall = str(fact.usage, "utf-8", "replace"), fact.at + self._offset
+        self._row("call_cached", (fact.call, fact.job, storable(fact.quota), storable(fact.key), wall, wall, usage))
 
     def _hook_ended(self, fact: HookEnded) -> None:
         outcome = fact.outcome

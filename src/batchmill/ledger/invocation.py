@@ -52,6 +52,24 @@ def cancel_job(paths: RunPaths, number: int) -> bool:
         return connection.execute(SQL["job_cancelled"], (time.time(), tick, number)).rowcount == 1
 
 
+def settle_calls(paths: RunPaths, *, billed: bool = False) -> tuple[int, int]:
+    """Close the calls whose end nobody knows: released, or with `billed` settled at their maximum.
+
+    Returns how many, and the micro-cents that they held.
+    """
+    with _writing(paths) as (connection, _):
+        query = "SELECT count(*), coalesce(sum(cost), 0) FROM calls WHERE state IN ('unknown', 'reserved')"
+        ((calls, held),) = connection.execute(query).fetchall()
+        if billed:
+            connection.execute("UPDATE run SET spent = spent + ?", (held,))
+        connection.execute(
+            "UPDATE calls SET state = ?, cost = cost * ?, closed = coalesce(closed, ?)"
+            " WHERE state IN ('unknown', 'reserved')",
+            ("settled" if billed else "released", billed, time.time()),
+        )
+    return calls, held
+
+
 def set_run_state(paths: RunPaths, state: RunState, reason: str = "") -> None:
     """Say how a run stands that nobody works on: `cancelled`, `superseded`. Its jobs stay as they are."""
     with _writing(paths) as (connection, _):

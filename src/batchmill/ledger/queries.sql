@@ -83,6 +83,10 @@ VALUES (?, ?, ?, ?, 'reserved', ?, ?, ?)
 -- call_closed --
 UPDATE calls SET state = ?, tokens = ?, cost = ?, usage = ?, closed = ? WHERE id = ?
 
+-- call_cached --
+INSERT OR REPLACE INTO calls (id, job, quota, key, state, tokens, cost, reserved, closed, usage)
+VALUES (?, ?, ?, ?, 'cached', 0, 0, ?, ?, ?)
+
 -- artifact --
 INSERT OR REPLACE INTO artifacts (job, hook, name, digest, size) VALUES (?, ?, ?, ?, ?)
 

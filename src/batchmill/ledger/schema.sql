@@ -117,12 +117,17 @@ CREATE TABLE calls (                   -- metered requests
   job INTEGER NOT NULL,
   quota TEXT NOT NULL,
   key TEXT NOT NULL,
-  state TEXT NOT NULL,                 -- reserved, settled, released, unknown
+  state TEXT NOT NULL,                 -- reserved; settled, released (never sent), unknown (possibly billed); cached
   tokens INTEGER NOT NULL,
   cost INTEGER NOT NULL,               -- reserved at most, then true
   reserved REAL NOT NULL,
   closed REAL,
-  usage TEXT
+  usage TEXT,                          -- JSON: what the caller told of the reply, from which the next columns are
+  model TEXT GENERATED ALWAYS AS (coalesce(json_extract(usage, '$.model'), quota)) VIRTUAL,
+  stage TEXT GENERATED ALWAYS AS (coalesce(json_extract(usage, '$.stage'), '')) VIRTUAL,
+  tokens_in INTEGER GENERATED ALWAYS AS (coalesce(json_extract(usage, '$.input'), 0)) VIRTUAL,
+  tokens_out INTEGER GENERATED ALWAYS AS (coalesce(json_extract(usage, '$.output'), 0)) VIRTUAL,
+  failure TEXT GENERATED ALWAYS AS (json_extract(usage, '$.failure')) VIRTUAL
 );
 CREATE INDEX calls_job ON calls (job);
 CREATE INDEX calls_open ON calls (id) WHERE state IN ('reserved', 'unknown');

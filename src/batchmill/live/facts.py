@@ -54,6 +54,15 @@ class GroupFacts(NamedTuple):
     failed: int
 
 
+class RequestFacts(NamedTuple):
+    """Metered requests of this invocation: answered, spared by a reply at hand, and the tokens of the answers."""
+
+    answered: int = 0
+    cached: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class LiveFacts:
     """A live run at one moment. Times are seconds, sizes bytes, money micro-cents.
@@ -78,8 +87,15 @@ class LiveFacts:
     eta: float | None = None
     typical: float | None = None  # median seconds of an attempt
     spent: int = 0
+    requests: RequestFacts = field(default_factory=RequestFacts)
     waiting: tuple[str, ...] = ()
     stopping: str = ""  # why the run is draining or stopping
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens in and out, over the whole invocation."""
+        tokens = self.requests.tokens_in + self.requests.tokens_out
+        return tokens / self.elapsed if self.elapsed else 0.0
 
     @property
     def done(self) -> int:

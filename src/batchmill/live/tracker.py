@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from batchmill.live.facts import Failed, Finished, GroupFacts, LiveFacts, Running
+import pydantic_core
+
+from batchmill.live.facts import Failed, Finished, GroupFacts, LiveFacts, RequestFacts, Running
 from batchmill.model.commands import Published, Start
 from batchmill.model.events import (
     Asked,
+    CallCached,
     CallSettled,
     Died,
     Event,
@@ -120,6 +123,7 @@ class Tracker:
         self._succeeded = self._failed = self._skipped = self._cancelled = self._cached = self._retried = 0
         self._groups = {name: list(facts) for name, facts in (groups or {}).items()}
         self._total, self._planning_done, self._spent = total, planning_done, spent
+        self._answered = self._call_hits = self._tokens_in = self._tokens_out = 0
         self._attempts: dict[int, _Attempt] = {}
         self._free_since: dict[int, float] = {}
         self._rss: dict[int, int] = {}
@@ -136,6 +140,7 @@ class Tracker:
             Planned: self._planned,
             Loaded: self._loaded,
             CallSettled: self._settled,
+            CallCached: self._spared,
             LimitSeen: self._limited,
             Recalled: self._recalled,
             Died: self._died,
@@ -220,6 +225,14 @@ class Tracker:
 
     def _settled(self, event: CallSettled) -> None:
         self._spent += event.cost
+        if event.sent:
+            self._answered += 1
+            usage = pydantic_core.from_json(event.usage)
+            self._tokens_in += _count(usage.get("input"))
+            self._tokens_out += _count(usage.get("output"))
+
+    def _spared(self, event: CallCached) -> None:
+        self._call_hits += 1
 
     def _limited(self, event: LimitSeen) -> None:
         self._pauses[event.quota] = event.pause_until
@@ -271,6 +284,7 @@ class Tracker:
             eta=max(left, 0) / pace if pace and self._planning_done else None,
             typical=self._durations.percentile(0.5),
             spent=self._spent,
+            requests=RequestFacts(self._answered, self._call_hits, self._tokens_in, self._tokens_out),
             waiting=(*waiting, *self._paused(now)),
             stopping=stopping or self._stopping,
         )
@@ -315,6 +329,11 @@ class Tracker:
             Failed(first + place, published.row.name, _kind(published), _words(published))
             for place, published in enumerate(self._failures)
         )
+
+
+def _count(told: object) -> int:
+    """A number of tokens as a task told it: what is no count is none."""
+    return told if isinstance(told, int) else 0
 
 
 def _finished(published: Published) -> Finished:

@@ -47,9 +47,18 @@ def pace(facts: LiveFacts) -> str:
         parts.append(f"typically {duration_text(facts.typical)}")
     if facts.memory:
         parts.append(f"memory {size_text(facts.memory)}")
+    if facts.requests.answered or facts.requests.cached:
+        parts.append(requests(facts))
     if facts.spent:
         parts.append(f"spent {money_text(facts.spent)}")
     return ", ".join(parts)
+
+
+def requests(facts: LiveFacts) -> str:
+    """Such as `1,200 requests (12 more from the cache), 340 tokens/s`."""
+    cached = f" ({facts.requests.cached:,} more from the cache)" if facts.requests.cached else ""
+    pace = f", {number_text(float(f'{facts.tokens_per_second:.3g}'))} tokens/s" if facts.tokens_per_second else ""
+    return f"{facts.requests.answered:,} requests{cached}{pace}"
 
 
 def holding(facts: LiveFacts) -> str:

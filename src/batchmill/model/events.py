@@ -153,6 +153,17 @@ class CallSettled(NamedTuple):
     usage: bytes = b"{}"
 
 
+class CallCached(NamedTuple):
+    """A request that need not leave: its reply was at hand. It costs nothing and waits for nobody."""
+
+    at: float
+    slot: int
+    job: int
+    quota: str
+    key: str
+    usage: bytes = b"{}"
+
+
 class LimitSeen(NamedTuple):
     """A service told its limit, or asked to wait: no call of this quota before `pause_until`."""
 
@@ -218,6 +229,7 @@ Event = (
     | Progress
     | CallAsked
     | CallSettled
+    | CallCached
     | LimitSeen
     | OffloadAsked
     | Committed

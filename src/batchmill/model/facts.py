@@ -122,6 +122,17 @@ class CallClosed(NamedTuple):
     usage: bytes
 
 
+class CallCached(NamedTuple):
+    """A request did not leave, since its reply was at hand."""
+
+    at: float
+    job: int
+    call: int
+    quota: str
+    key: str
+    usage: bytes
+
+
 class HookEnded(NamedTuple):
     """A hook (`prepare`, `summarise`, `report`) ended."""
 
@@ -158,6 +169,7 @@ Fact = (
     | StepSaved
     | CallReserved
     | CallClosed
+    | CallCached
     | HookEnded
     | RunSet
     | Noted

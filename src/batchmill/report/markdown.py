@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from batchmill.model.text import clean, duration_text, number_text, percent_text, size_text
+from batchmill.report import billing
+from batchmill.report.billing import Billing
 from batchmill.report.cells import markdown_text
 from batchmill.report.records import FailureGroup, JobView
 
@@ -20,6 +22,7 @@ class Details(NamedTuple):
     retried: Sequence[JobView]
     cached_from: Mapping[str, int]
     sections: Sequence[tuple[str, str]]  # of the tasks' own report hooks
+    billing: Billing | None = None
 
 
 def write(out: TextIO, summary: Mapping[str, Any], details: Details) -> None:
@@ -28,6 +31,7 @@ def write(out: TextIO, summary: Mapping[str, Any], details: Details) -> None:
         _title(summary),
         _totals(summary),
         _usage(summary["statistics"]),
+        _requests(details.billing),
         _metrics(summary["metrics"]),
         _failures(details.failures),
         _retried(details.retried, summary["retried_count"]),
@@ -85,6 +89,15 @@ def _usage(statistics: Mapping[str, Any]) -> list[str]:
         if statistics[word] is not None
     ]
     return ["## Time and memory of a job", "", *table(("", *_COLUMNS), rows), "", " ".join(extremes)]
+
+
+def _requests(bill: Billing | None) -> list[str]:
+    if bill is None:
+        return []
+    rows = [tuple(map(markdown_text, row)) for row in billing.rows(bill)]
+    pace = bill.tokens_per_second
+    more = ["", f"{number_text(pace)} tokens a second."] if pace else []
+    return ["## Requests", "", *table(billing.HEADER, rows), *more]
 
 
 def _metrics(metrics: Mapping[str, Any]) -> list[str]:

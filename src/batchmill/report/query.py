@@ -20,6 +20,7 @@ from batchmill.ledger.objects import ObjectStore
 from batchmill.report.records import (
     ArtifactView,
     AttemptView,
+    CallGroup,
     CallView,
     FailureGroup,
     HookView,
@@ -241,6 +242,14 @@ class RunView:
             (_number(job),),
         )
         return [CallView(*[*columns, decode(usage)]) for *columns, usage in rows]
+
+    def call_groups(self) -> list[CallGroup]:
+        """The metered requests of the run, counted by the job's group, model, stage and state."""
+        rows = self._all(
+            "SELECT coalesce(grp, ''), model, stage, calls.state, count(*), sum(failure IS NOT NULL), sum(tokens_in),"
+            " sum(tokens_out), sum(cost) FROM calls LEFT JOIN jobs ON jobs.number = calls.job GROUP BY 1, 2, 3, 4"
+        )
+        return [CallGroup(*row) for row in rows]
 
     def artifacts(self, job: JobView | int) -> list[ArtifactView]:
         """The files that a job made, by name."""

@@ -186,6 +186,20 @@ class CallView:
     usage: Mapping[str, Any]
 
 
+class CallGroup(NamedTuple):
+    """The metered requests of one group of jobs, model and stage that are in one state. `cost` is in micro-cents."""
+
+    group: str
+    model: str
+    stage: str
+    state: str
+    requests: int
+    failures: int
+    tokens_in: int
+    tokens_out: int
+    cost: int
+
+
 class ArtifactView(NamedTuple):
     """A file that a job made: its content is `objects/ab/cdef...` of the home, by digest."""
 

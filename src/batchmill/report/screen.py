@@ -11,6 +11,7 @@ from pathlib import Path
 
 from batchmill.model.states import FailureKind
 from batchmill.model.text import duration_text, money_text, number_text, one_line, percent_text, size_text
+from batchmill.report import billing
 from batchmill.report.encode import json_text
 from batchmill.report.page import Page
 from batchmill.report.query import RunView
@@ -22,6 +23,8 @@ _MESSAGES_SHOWN = 3
 _VALUE_LINES = 40
 _HEAD_LINES, _TAIL_LINES = 10, 20  # of captured output
 _MOST_OUTPUT = 4_000_000  # bytes of captured output looked at
+_CALLS_SHOWN = 10
+_CALL_STATES = {"reserved": "in flight", "unknown": "possibly billed"}
 _ALIVE = ("planning", "running")
 
 
@@ -30,6 +33,7 @@ def summary_page(view: RunView, facts: Facts | None = None, written: Sequence[Pa
     facts = facts or gather(view)
     page = Page()
     _head(page, facts)
+    _requests(page, facts)
     failures = view.failures_by_kind(_MESSAGES_SHOWN)
     _failures(page, failures)
     page.pairs([("report", written[-1])] if written else [])
@@ -42,6 +46,7 @@ def run_page(view: RunView, facts: Facts | None = None) -> Page:
     facts = facts or gather(view)
     page = Page()
     _head(page, facts)
+    _requests(page, facts)
     _groups(page, facts)
     _failures(page, view.failures_by_kind(_MESSAGES_SHOWN))
     if facts.info.state in _ALIVE:
@@ -98,9 +103,28 @@ def _head(page: Page, facts: Facts) -> None:
             ("wall time of a job", found.wall and _spread(found.wall.p50, found.wall.p95, found.wall.max)),
             ("CPU time of a job", found.cpu and _spread(found.cpu.p50, found.cpu.p95, found.cpu.max)),
             ("peak memory of a job", found.memory and _sizes(found.memory.p50, found.memory.p95, found.memory.max)),
-            ("spent", money_text(info.spent) if info.spent else ""),
+            ("spent", _spent(facts)),
         ]
     )
+
+
+def _spent(facts: Facts) -> str:
+    billing = facts.billing
+    if billing is None or not billing.total.possibly_billed:
+        return money_text(facts.spent) if facts.spent else ""
+    total = billing.total
+    unanswered = total.unanswered + total.open
+    return (
+        f"{money_text(facts.spent)}, {money_text(total.possibly_billed)} of it possibly billed:"
+        f" {unanswered:,} request{'' if unanswered == 1 else 's'} without an answer"
+    )
+
+
+def _requests(page: Page, facts: Facts) -> None:
+    if facts.billing is not None:
+        pace = facts.billing.tokens_per_second
+        title = f"requests ({number_text(pace)} tokens/s)" if pace else "requests"
+        _titled(page, title, billing.HEADER, billing.rows(facts.billing), range(1, len(billing.HEADER)))
 
 
 def _spread(p50: float, p95: float, most: float) -> str:
@@ -240,8 +264,20 @@ def _steps(page: Page, view: RunView, job: JobView) -> None:
 
 def _calls(page: Page, view: RunView, job: JobView) -> None:
     calls = view.calls(job)
-    rows = [(call.id, call.quota, call.state, f"{call.tokens:,}", money_text(call.cost)) for call in calls[-10:]]
-    _titled(page, f"calls ({len(calls):,})", ("call", "quota", "state", "tokens", "cost"), rows, (3, 4))
+    rows = [
+        (
+            call.id,
+            call.usage.get("model", call.quota),
+            _CALL_STATES.get(call.state, call.state),
+            call.usage.get("failure", ""),
+            f"{call.tokens:,}",
+            money_text(call.cost),
+            call.usage.get("request_id", ""),
+        )
+        for call in calls[-_CALLS_SHOWN:]
+    ]
+    header = ("call", "model", "state", "error", "tokens", "cost", "request")
+    _titled(page, f"calls ({len(calls):,})", header, rows, (4, 5))
 
 
 def _outcome(page: Page, job: JobView, attempts: Sequence[AttemptView]) -> None:

@@ -3,12 +3,14 @@
 Version 1 of `summary.json`: `schema_version`, `run` (its id), `name`, `task`, `state`, `reason`, `started`,
 `finished` (ISO 8601, UTC), `total` (jobs planned), `success_count` (with cached ones), `failure_count`,
 `skipped_count`, `cancelled_count`, `cached_count`, `retried_count`, `pending_count`, `success_rate` (of the jobs that
-ended, 0 to 1), `total_time` (seconds in which a driver was alive), `spent` (US dollars), `statistics` (wall and CPU
+ended, 0 to 1), `total_time` (seconds in which a driver was alive), `spent` (US dollars, what is possibly billed
+counts in full), `calls` (null, or the sums over metered requests: `report.billing`), `statistics` (wall and CPU
 seconds, memory in bytes), `metrics`, `groups`, `successful` (names), `failed` (name, kind, message).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple, TextIO
 from batchmill.model.limits import MICRO_CENTS_PER_USD
 from batchmill.model.tasks import Metric
 from batchmill.report import markdown
+from batchmill.report.billing import Billing, add_up, record
 from batchmill.report.encode import json_text
 from batchmill.report.exports import export
 from batchmill.report.files import written_whole
@@ -37,13 +40,21 @@ class Facts(NamedTuple):
     groups: Mapping[str, Mapping[str, int]]
     statistics: Statistics
     columns: Mapping[str, Metric]  # what the task says of its metrics
+    billing: Billing | None = None
+
+    @property
+    def spent(self) -> int:
+        """Micro-cents that count against the budget."""
+        return self.info.spent if self.billing is None else self.billing.total.spent
 
 
 def gather(view: RunView, columns: Iterable[Metric] = ()) -> Facts:
     """Read what a summary needs: counters at one moment, and the statistics of the jobs as of then."""
     with view.at_once():
-        info, counts, groups = view.info, view.counts(), view.groups()
-    return Facts(info, counts, groups, collect(view, as_of=info.tick), {column.name: column for column in columns})
+        info, counts, groups, calls = view.info, view.counts(), view.groups(), view.call_groups()
+    described = {column.name: column for column in columns}
+    billing = add_up(calls, info.wall_s or 0.0)
+    return Facts(info, counts, groups, collect(view, as_of=info.tick), described, billing)
 
 
 def summarise(view: RunView, *, columns: Iterable[Metric] = (), names: int = MOST_NAMES) -> dict[str, Any]:
@@ -83,6 +94,21 @@ def write_reports(
     return paths
 
 
+def rewrite_reports(view: RunView) -> list[Path]:
+    """Write those of a run's summaries again that it has, after its requests were settled; their paths."""
+    formats = [name for name, file in FILES.items() if name != "csv" and (view.run_folder / file).is_file()]
+    return write_reports(view, formats, columns=_described(view.run_folder / FILES["json"]))
+
+
+def _described(summary: Path) -> list[Metric]:
+    """What the task said of its metrics, as far as a summary holds it: the task itself may be gone."""
+    try:
+        metrics = json.loads(summary.read_bytes())["metrics"]
+        return [Metric(name, about["unit"], about["label"], about["better"]) for name, about in metrics.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
 def head(facts: Facts) -> dict[str, Any]:
     """The summary without the lists of names."""
     info, counts, found = facts.info, facts.counts, facts.statistics
@@ -98,7 +124,8 @@ def head(facts: Facts) -> dict[str, Any]:
         "total": info.planned,
         **_tally(counts),
         "total_time": info.wall_s,
-        "spent": info.spent / MICRO_CENTS_PER_USD,
+        "spent": facts.spent / MICRO_CENTS_PER_USD,
+        "calls": record(facts.billing),
         "statistics": {
             "wall_s": _column(found.wall),
             "cpu_s": _column(found.cpu),
@@ -182,6 +209,7 @@ def _write_markdown(view: RunView, facts: Facts, out: TextIO) -> None:
         retried=view.most_retried(20),
         cached_from=view.cached_from(),
         sections=[(task, text) for task, text in sections if isinstance(text, str)],
+        billing=facts.billing,
     )
     markdown.write(out, head(facts), details)
 
