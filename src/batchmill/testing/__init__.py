@@ -12,8 +12,14 @@ in milliseconds, and the same seed gives the same event log, byte for byte.
     print("\\n".join(simulation.run()))
     print(simulation.ledger.counts())
 
+`FakeLLM` is a language-model service on loopback for tests of pipelines (see `batchmill.testing.fake_llm`).
+
 The parts can be used alone: `FakeClock`, `SimulatedLedger`, `SimulatedExecutor`.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from batchmill.core.policy import Place, Policy, Traits
 from batchmill.testing.clock import FakeClock
@@ -23,12 +29,16 @@ from batchmill.testing.ledger import Record, SimulatedFeed, SimulatedJournal, Si
 from batchmill.testing.scripts import SUCCESS, Call, Crash, Hang, Offload, Script, Step, Work, failure, skipped
 from batchmill.testing.simulation import Killed, Opened, Simulation, Submitted, rows, workers
 
+if TYPE_CHECKING:
+    from batchmill.testing.fake_llm import FakeLLM
+
 __all__ = [
     "SUCCESS",
     "Began",
     "Call",
     "Crash",
     "FakeClock",
+    "FakeLLM",
     "FaultPlan",
     "Hang",
     "Killed",
@@ -55,3 +65,12 @@ __all__ = [
     "skipped",
     "workers",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`FakeLLM`, which loads asyncio, is loaded when it is asked for."""
+    if name == "FakeLLM":
+        from batchmill.testing.fake_llm import FakeLLM
+
+        return FakeLLM
+    raise AttributeError(f"module `{__name__}` has no attribute `{name}`")

@@ -1,0 +1,1 @@
+"""The protocols that the fake service speaks: one module each, and what reading them has in common."""
