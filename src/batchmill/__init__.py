@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     from batchmill.manifest.yaml_source import read_yaml
     from batchmill.model.jobs import Job
     from batchmill.model.limits import QuotaLimit, Rate, Retry
+    from batchmill.model.near import did_you_mean
     from batchmill.model.tasks import Bound, InputFile, Invalid, Metric, ShortName, Task
+    from batchmill.model.units import duration as parse_duration
+    from batchmill.model.units import rate as parse_rate
+    from batchmill.model.units import size as parse_size
     from batchmill.plugins import make_task as task
     from batchmill.plugins.code import project_digest as source_digest
     from batchmill.plugins.code import signature_of as function_signature
@@ -60,6 +64,10 @@ _HOMES = {
     "Rate": "model.limits",
     "Retry": "model.limits",
     "read_yaml": "manifest.yaml_source",
+    "parse_duration": "model.units:duration",
+    "parse_rate": "model.units:rate",
+    "parse_size": "model.units:size",
+    "did_you_mean": "model.near",
     "source_digest": "plugins.code:project_digest",
     "function_signature": "plugins.code:signature_of",
     "BatchmillError": "errors",
@@ -96,6 +104,10 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader wants them
     "Rate",
     "Retry",
     "read_yaml",
+    "parse_duration",
+    "parse_rate",
+    "parse_size",
+    "did_you_mean",
     "source_digest",
     "function_signature",
     "BatchmillError",

@@ -12,9 +12,11 @@ class HttpRequest:
     """One request. Its `headers` may hold secrets: never printed, never stored."""
 
     url: str
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     method: str = "POST"
+    proxy: str = field(default="", repr=False)  # empty: what the transport or the environment says
+    ca_file: str = ""  # PEM certificates to trust beside the system's
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,28 @@ class Timeouts:
 
 
 class TransportError(Exception):
-    """No reply came. `kind` is `connect`, `timeout`, `reset` or `tls`; `sent` tells whether the request may have
-    been received, and so may be billed."""
+    """No reply came. `kind` is `connect`, `timeout`, `reset`, `tls`, `malformed` (what came is no HTTP) or `too_large`
+    (more than the transport's cap); `sent` tells whether the request may have been received, and so may be billed."""
 
     def __init__(self, kind: str, message: str, *, sent: bool) -> None:
         super().__init__(message)
         self.kind, self.sent = kind, sent
+
+
+class StatusError(TransportError):
+    """A stream was answered with another status than 2xx: its whole `reply` instead."""
+
+    def __init__(self, reply: HttpReply) -> None:
+        super().__init__("status", f"the server answered with status {reply.status}", sent=True)
+        self.reply = reply
+
+
+class Lines(Protocol):
+    """The lines of a streamed reply, without their ends. `headers` (lower case) are there once the first line is."""
+
+    headers: Mapping[str, str]
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
 class Transport(Protocol):
@@ -51,8 +69,8 @@ class Transport(Protocol):
         """The whole reply, of any status. Raises TransportError."""
         ...
 
-    def stream(self, request: HttpRequest, timeouts: Timeouts) -> AsyncIterator[bytes]:
-        """The lines of a streamed reply (SSE or JSON lines). Raises TransportError, also midway."""
+    def stream(self, request: HttpRequest, timeouts: Timeouts) -> Lines:
+        """The lines of a streamed reply (SSE or JSON lines). Raises StatusError, and TransportError also midway."""
         ...
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from batchmill import QuotaLimit
 from batchmill.llm.messages import Reply, Request
@@ -13,13 +13,19 @@ from batchmill.llm.transport import HttpReply, HttpRequest
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider is reached. `key` is the secret itself: it is in no repr, and must reach no log."""
+    """Where a provider is reached. `key` is the secret itself: it is in no repr, and must reach no log.
+
+    `url` holds no password (`endpoints.resolve` makes a header of it). `quota` names whose limits its requests count
+    against: provider, model and a fingerprint of the key, or of the address where there is no key.
+    """
 
     url: str
     key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxy: str = field(default="", repr=False)
     weight: float = 1.0
+    ca_file: str = ""
+    quota: str = ""
 
 
 class Seen(NamedTuple):
@@ -30,7 +36,11 @@ class Seen(NamedTuple):
 
 
 class Malformed(Exception):
-    """A reply of status 200 that is not what its protocol says."""
+    """A reply of status 200 that is not what its protocol says. `cut`: it ended too early."""
+
+    def __init__(self, message: str, *, cut: bool = False) -> None:
+        super().__init__(message)
+        self.cut = cut
 
 
 class Provider(Protocol):
@@ -50,4 +60,12 @@ class Provider(Protocol):
 
     def seen(self, reply: HttpReply, now: float) -> Seen:
         """What a reply of any status tells of limits; `now` is wall time (for `Retry-After` as a date)."""
+        ...
+
+    def absorb(self, whole: dict[str, Any], event: dict[str, Any]) -> str:
+        """Add one event of a stream to what becomes the body of a reply that was not streamed; the new text."""
+        ...
+
+    def ended(self, whole: Mapping[str, Any]) -> bool:
+        """Whether a streamed reply came to its end, so that it is not merely cut off."""
         ...

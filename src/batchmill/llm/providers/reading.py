@@ -1,0 +1,71 @@
+"""Reading a reply that may be anything: JSON of any shape, with numbers of any size. For all protocol families."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic_core
+
+from batchmill.llm.messages import Usage
+from batchmill.llm.providers.base import Malformed
+
+_MOST_TOKENS = 10**12  # beyond what any model can count: nonsense
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body. Raises Malformed, `cut` where it merely ended too early."""
+    try:
+        value = pydantic_core.from_json(body)
+    except ValueError as error:
+        cut = not body.strip() or "EOF while" in str(error)
+        raise Malformed("the reply ended too early" if cut else "the reply is not JSON", cut=cut) from None
+    if not isinstance(value, dict):
+        raise Malformed("the reply is not a JSON object")
+    return value
+
+
+def write(body: Mapping[str, Any]) -> bytes:
+    """A request's JSON. Raises ValueError where a text cannot be sent (a lone surrogate)."""
+    try:
+        return pydantic_core.to_json(body)
+    except pydantic_core.PydanticSerializationError:
+        return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in a value that should be a list of them."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def text(value: Any) -> str:
+    """The value if it is a text, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def texts(value: Any) -> str:
+    """A content that is a text, or a list of parts of which the ones of type `text` count."""
+    if isinstance(value, str):
+        return value
+    return "".join(text(part.get("text")) for part in objects(value) if part.get("type", "text") == "text")
+
+
+def usage(input: Any, output: Any, cached: Any = 0) -> Usage | None:
+    """Tokens as told; None where the counts are nonsense, so that nobody is billed by them."""
+    counts = [count(value) for value in (input, output, 0 if cached is None else cached)]
+    if counts[0] is None or counts[1] is None:
+        return None
+    return Usage(counts[0], counts[1], min(counts[2] or 0, counts[0]))
+
+
+def count(value: Any) -> int | None:
+    """A number of tokens, or None: also for booleans, fractions, negatives and the absurd."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value <= _MOST_TOKENS and value == int(value) else None
