@@ -11,7 +11,21 @@ from batchmill.model import commands as do
 from batchmill.model import facts
 from batchmill.model.limits import Failures, Limits, QuotaLimit, Rate, Retry
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
-from batchmill.testing import Began, Call, FaultPlan, Hang, Left, Script, Sent, Step, Work, failure, rows, skipped
+from batchmill.testing import (
+    Began,
+    Call,
+    FaultPlan,
+    Hang,
+    Left,
+    Script,
+    Sent,
+    Sleep,
+    Step,
+    Work,
+    failure,
+    rows,
+    skipped,
+)
 from tests.core.play import NONE, TWO_AND_ASYNC, count, fails, play, seen, starts, states, works
 
 MB = 1_000_000
@@ -113,6 +127,25 @@ def test_time_spent_waiting_for_a_grant_does_not_count_against_the_timeout() -> 
     run = play(4, Limits(timeout=2.0, quotas=quota), dict.fromkeys(range(1, 5), call), places=4, retry=NONE)
     assert count(run, JobState.SUCCEEDED) == 4
     assert run.clock.now - run.started > 30.0
+
+
+def test_a_wait_of_the_job_s_own_will_does_not_count_against_the_timeout() -> None:
+    waits = (Script((Work(0.5), Sleep(30.0), Work(0.5))),)
+    run = play(1, Limits(timeout=2.0), {1: waits}, retry=NONE)
+    assert count(run, JobState.SUCCEEDED) == 1
+    hangs = (Script((Work(0.5), Sleep(30.0)), Hang()),)
+    run = play(1, Limits(timeout=2.0), {1: hangs}, retry=NONE)
+    assert run.ledger.jobs[1].kind is FailureKind.TIMEOUT
+    assert run.clock.now - run.started == pytest.approx(32.0, abs=0.1)
+
+
+def test_a_call_of_unknown_price_is_refused_where_a_budget_is_set_and_nowhere_else() -> None:
+    calls = {1: (Script((Call("service", unpriced=True),)),)}
+    free, limited = play(1, Limits(), calls), play(1, Limits(budget=1000), calls, retry=NONE)
+    assert (count(free, JobState.SUCCEEDED), count(limited, JobState.FAILED)) == (1, 1)
+    (ack,) = (ack for _, ack in seen(limited, do.Ack))
+    assert "price of this call is unknown" in ack.refused
+    assert not seen(limited, Sent)
 
 
 def test_overlapping_waits_of_one_job_count_once() -> None:

@@ -319,3 +319,20 @@ async def async_offload(ctx: Context, bad: bool = False) -> Any:
 
 async def hang_loop() -> None:
     sum(range(10**12))
+
+
+def naps(ctx: Context, seconds: float) -> bool:
+    before = ctx.deadline or 0.0
+    ctx.sleep(seconds)
+    return (ctx.deadline or 0.0) >= before + seconds
+
+
+async def async_naps(ctx: Context, seconds: float) -> bool:
+    before = ctx.deadline or 0.0
+    await ctx.sleep(seconds)
+    return (ctx.deadline or 0.0) >= before + seconds
+
+
+async def unpriced(ctx: Context) -> str:
+    async with ctx.call(quota="toy", cost=None):
+        return "sent"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from batchmill.model.commands import Ack
-from batchmill.model.events import CallAsked, CallSettled, Ended, LimitSeen, StepDone
+from batchmill.model.events import CallAsked, CallSettled, Ended, LimitSeen, StepDone, WaitBegan, WaitEnded
 from batchmill.model.jobs import SavedStep
-from batchmill.model.states import FailureKind, JobState
+from batchmill.model.states import FailureKind, JobState, Mode
 from batchmill.model.tasks import TaskSource
 from tests.executors.harness import Rig, grant
 
@@ -86,6 +86,22 @@ def test_a_refused_call_fails_the_job_for_good(rig: Make) -> None:
     outcome = r.run("metered")
     assert (outcome.permanent, outcome.message) == (True, "the budget is spent")
     assert not [e for e in r.of(CallSettled) if e.sent]
+
+
+@pytest.mark.parametrize(("task", "mode"), [("naps", Mode.PROCESS), ("async_naps", Mode.ASYNC)])
+def test_a_wait_of_the_jobs_own_will_is_told_and_moves_its_deadline(rig: Make, task: str, mode: Mode) -> None:
+    r = rig(task, modes=(mode,))
+    assert r.value(task, seconds=0.05, timeout=9.0) is True
+    began, ended = r.wait(WaitBegan), r.wait(WaitEnded)
+    assert (began.slot, began.job, began.ticket) == (ended.slot, ended.job, ended.ticket)
+
+
+def test_a_call_of_unknown_price_says_so(rig: Make) -> None:
+    r = rig("unpriced")
+    r.answers = grant
+    assert r.value("unpriced") == "sent"
+    asked = r.wait(CallAsked)
+    assert (asked.cost, asked.unpriced, r.wait(CallSettled).cost) == (0, True, 0)
 
 
 def test_prepared_arrays_are_mapped(rig: Make, tmp_path: Path) -> None:

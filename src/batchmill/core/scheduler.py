@@ -24,6 +24,8 @@ from batchmill.model.jobs import Row, Source
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
 
+NO_PRICE = "the price of this call is unknown, and a budget is set: give its price, or remove the budget"
+
 
 class Scheduler:
     """The state of one invocation of a run. `chance` gives uniform numbers in [0, 1) for the jitter."""
@@ -58,6 +60,8 @@ class Scheduler:
             ev.CallSettled: _call_settled,
             ev.CallCached: _call_cached,
             ev.LimitSeen: _limit_seen,
+            ev.WaitBegan: _wait_began,
+            ev.WaitEnded: _wait_ended,
             ev.OffloadAsked: _offload_asked,
             ev.CommitFailed: _commit_failed,
             ev.Broken: _broken,
@@ -266,9 +270,13 @@ def _step_done(s: State, event: ev.StepDone) -> None:
 
 def _call_asked(s: State, event: ev.CallAsked) -> None:
     running = _find(s, event.slot, event.job)
-    if running is not None:
-        running.wait_begins(event.ticket, s.now)
-        s.desk.ask(event)
+    if running is None:
+        return
+    if event.unpriced and s.desk.budget is not None:
+        s.act.acks.append(do.Ack(event.slot, event.job, event.ticket, NO_PRICE))
+        return
+    running.wait_begins(event.ticket, s.now)
+    s.desk.ask(event)
 
 
 def _admit_calls(s: State) -> None:
@@ -305,6 +313,16 @@ def _call_settled(s: State, event: ev.CallSettled) -> None:
 def _call_cached(s: State, event: ev.CallCached) -> None:
     if _find(s, event.slot, event.job) is not None:
         s.record(facts.CallCached(event.at, event.job, s.desk.next_number(), event.quota, event.key, event.usage))
+
+
+def _wait_began(s: State, event: ev.WaitBegan) -> None:
+    running = _find(s, event.slot, event.job)
+    if running is not None:
+        running.wait_begins(event.ticket, s.now)
+
+
+def _wait_ended(s: State, event: ev.WaitEnded) -> None:
+    _wait_ends(s, event.slot, event.job, event.ticket)
 
 
 def _limit_seen(s: State, event: ev.LimitSeen) -> None:

@@ -27,7 +27,7 @@ def limits_of(section: LimitsSection) -> Limits:
         max_failures=section.max_failures,
         concurrency=section.concurrency if isinstance(section.concurrency, int) else None,
         group_concurrency=tuple(groups.items()),
-        quotas=tuple((n, QuotaLimit(q.rate, q.tokens, q.concurrency)) for n, q in section.quotas.items()),
+        quotas=tuple((name, QuotaLimit(**dict(quota))) for name, quota in section.quotas.items()),
     )
 
 

@@ -61,21 +61,37 @@ class Call:
         """Say what the call came to; `tokens` and `cost` (US dollars) default to the reserved maximum.
 
         `usage` is stored as JSON; `reply` (bytes, text or JSON) is kept as an artifact of the job. `sent=False`
-        releases the reservation unspent. Raises UsageError when the call is not open.
+        releases the reservation unspent; a `failure` in `usage` that is not empty says that no useful answer came.
+        Raises UsageError when the call is not open.
         """
         if not self._open:
             raise UsageError("a call is settled once, inside its `with` block")
         self._open = False
         details = dict(usage or {})
+        failed = bool(details.get("failure"))
         if reply is not None:
             details["reply"] = self._keep_reply(reply)
         spent = self._asked.cost if cost is None else micro_cents(cost)
-        self._tell_settled(self._asked.tokens if tokens is None else tokens, spent, sent, details)
+        self._tell_settled(self._asked.tokens if tokens is None else tokens, spent, sent, details, failed)
 
-    def limit_seen(self, limit: QuotaLimit | None = None, *, pause: float = 0.0) -> None:
-        """Report a limit that the service told, or that it wants no call of this quota for `pause` seconds."""
-        now = time.monotonic()
-        self._port.tell(LimitSeen(now, self._asked.quota, limit, now + pause if pause else 0.0))
+    def limit_seen(
+        self,
+        limit: QuotaLimit | None = None,
+        *,
+        pause: float = 0.0,
+        refused: bool = False,
+        remaining: float | None = None,
+        remaining_tokens: float | None = None,
+    ) -> None:
+        """Report what the service told of its limits, with every answer that tells something.
+
+        No call of this quota leaves for `pause` seconds. `refused`: this call was one too many (status 429), from
+        which the quota's true rate is learned. `remaining` requests and tokens are what the service said is left.
+        """
+        now, asked = time.monotonic(), self._asked
+        until = now + pause if pause else 0.0
+        told = (refused, remaining, remaining_tokens)
+        self._port.tell(LimitSeen(now, asked.quota, limit, until, self._job, asked.ticket, *told))
 
     def __enter__(self) -> Call:
         if not self._port.may_wait:
@@ -119,9 +135,9 @@ class Call:
         """Entering failed: whatever is reserved, or will be, is released."""
         self._tell_settled(0, 0, False, {})
 
-    def _tell_settled(self, tokens: int, cost: int, sent: bool, usage: Mapping[str, Any]) -> None:
+    def _tell_settled(self, tokens: int, cost: int, sent: bool, usage: Mapping[str, Any], failed: bool = False) -> None:
         if not sent:
             tokens = cost = 0
         asked, data = self._asked, pydantic_core.to_json(usage, inf_nan_mode="strings")
         now = time.monotonic()
-        self._port.tell(CallSettled(now, asked.slot, self._job, asked.ticket, tokens, cost, sent, data))
+        self._port.tell(CallSettled(now, asked.slot, self._job, asked.ticket, tokens, cost, sent, data, failed))

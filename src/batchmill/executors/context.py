@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import inspect
 import json
@@ -26,7 +28,7 @@ from batchmill.executors.ports import Port
 from batchmill.executors.runner import to_json
 from batchmill.executors.seeding import seed_of
 from batchmill.model.commands import Ack
-from batchmill.model.events import CallAsked, CallCached, OffloadAsked, Progress, StepDone
+from batchmill.model.events import CallAsked, CallCached, OffloadAsked, Progress, StepDone, WaitBegan, WaitEnded
 from batchmill.model.jobs import SavedStep
 from batchmill.model.limits import QuotaLimit
 from batchmill.model.outcomes import Artifact, Blob
@@ -156,25 +158,50 @@ class Context:
         quota: str,
         key: str = "",
         tokens: int = 0,
-        cost: Dollars = 0,
+        cost: Dollars | None = 0,
         limit: QuotaLimit | None = None,
     ) -> Call:
         """A metered request, to be used in `with` or `async with`.
 
-        `quota` names what is limited, `key` tells accounts apart, `tokens` and `cost` (US dollars) are the most
-        that it can come to, `limit` is what the caller knows of the quota.
+        `quota` names what is limited, for all runs of a user on this machine; `key` tells accounts apart, `tokens` and
+        `cost` (US dollars) are the most that it can come to, `limit` is what the caller knows of the quota. A `cost`
+        of None means that the price is unknown: such a call is refused where a budget is set.
         """
         scope = _STEP.get()
         self._calls[scope] += 1
         own_key = self._idempotency_key(f"call:{scope}:{self._calls[scope]}")
         ticket = next(self._port.tickets)
-        asked = CallAsked(0.0, self._port.slot, self.job, ticket, quota, key, tokens, micro_cents(cost), limit)
+        most = 0 if cost is None else micro_cents(cost)
+        asked = CallAsked(0.0, self._port.slot, self.job, ticket, quota, key, tokens, most, limit, cost is None)
         return Call(self._port, self.job, asked, own_key, self._extend, self._keep_reply)
 
     def cache_hit(self, *, quota: str, key: str = "", usage: Mapping[str, Any] | None = None) -> None:
         """Record that a request need not leave, since its reply is at hand: it counts, and costs nothing."""
         data = to_json(dict(usage or {}))
         self._port.tell(CallCached(time.monotonic(), self._port.slot, self.job, quota, key, data))
+
+    def sleep(self, seconds: float) -> Any:
+        """Wait, as before another try at a service: `seconds` that do not count against the timeout.
+
+        In an `async` task, await it.
+        """
+        if not self._port.may_wait:
+            raise UsageError("a plain wait would stop every job of this worker", hint="write `await ctx.sleep(...)`")
+        with self._waiting():
+            time.sleep(max(seconds, 0.0))
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Tell the driver that the time limit waits too."""
+        port, started = self._port, time.monotonic()
+        wait = (port.slot, self.job, next(port.tickets))
+        port.tell(WaitBegan(started, *wait))
+        try:
+            yield
+        finally:
+            now = time.monotonic()
+            self._extend(now - started)
+            port.tell(WaitEnded(now, *wait))
 
     def awaitable(self) -> AsyncContext:
         """This context for a coroutine function: `step` and `offload` are awaited."""
@@ -250,6 +277,11 @@ class AsyncContext(Context):
         done = self._done(name, arguments, value, started)
         await self._port.ask_later(done)
         return self._keep(done)
+
+    async def sleep(self, seconds: float) -> None:
+        """See Context."""
+        with self._waiting():
+            await asyncio.sleep(max(seconds, 0.0))
 
     async def offload(self, fn: Callable[..., Any], *args: Any) -> Any:
         """See Context. Raises what `fn` raised, or JobFailed when its process was killed."""

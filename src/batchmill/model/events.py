@@ -138,10 +138,12 @@ class CallAsked(NamedTuple):
     tokens: int
     cost: int
     limit: QuotaLimit | None = None  # what the caller knows of the quota
+    unpriced: bool = False  # nobody knows what it will cost: no budget may be set
 
 
 class CallSettled(NamedTuple):
-    """A granted call is over: what it cost, and its reply's usage as JSON. `sent` False releases it unspent."""
+    """A granted call is over: what it cost, and its reply's usage as JSON. `sent` False releases it unspent;
+    `failed`: no useful answer came."""
 
     at: float
     slot: int
@@ -151,6 +153,7 @@ class CallSettled(NamedTuple):
     cost: int
     sent: bool
     usage: bytes = b"{}"
+    failed: bool = False
 
 
 class CallCached(NamedTuple):
@@ -165,12 +168,39 @@ class CallCached(NamedTuple):
 
 
 class LimitSeen(NamedTuple):
-    """A service told its limit, or asked to wait: no call of this quota before `pause_until`."""
+    """A service told its limit, or asked to wait: no call of this quota before `pause_until`.
+
+    `job` and `ticket` are those of the call whose answer told it. `refused`: that call was not admitted, for it was
+    one too many. `remaining` requests and tokens were left at that moment.
+    """
 
     at: float
     quota: str
     limit: QuotaLimit | None = None
     pause_until: float = 0.0
+    job: int = 0
+    ticket: int = 0
+    refused: bool = False
+    remaining: float | None = None
+    remaining_tokens: float | None = None
+
+
+class WaitBegan(NamedTuple):
+    """A job waits, of its own will, and its time limit waits too, until WaitEnded with this `ticket`."""
+
+    at: float
+    slot: int
+    job: int
+    ticket: int
+
+
+class WaitEnded(NamedTuple):
+    """That wait is over."""
+
+    at: float
+    slot: int
+    job: int
+    ticket: int
 
 
 class OffloadAsked(NamedTuple):
@@ -231,6 +261,8 @@ Event = (
     | CallSettled
     | CallCached
     | LimitSeen
+    | WaitBegan
+    | WaitEnded
     | OffloadAsked
     | Committed
     | CommitFailed

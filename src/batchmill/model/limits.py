@@ -57,6 +57,9 @@ class QuotaLimit(NamedTuple):
     rate: Rate | None = None
     tokens: Rate | None = None
     concurrency: int | None = None
+    burst: float | None = None  # calls that may leave at once after a rest; None: learned
+    day_requests: int | None = None  # in a day of UTC
+    day_tokens: int | None = None
 
 
 class Limits(NamedTuple):

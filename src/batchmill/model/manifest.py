@@ -77,7 +77,12 @@ class QuotaSection(_Section):
 
     rate: RateText | None = Field(None, description="calls, such as `600/min`")
     tokens: RateText | None = Field(None, description="tokens, such as `90000/min`")
-    concurrency: int | None = Field(None, ge=1, description="calls in flight")
+    concurrency: int | None = Field(None, ge=1, description="calls in flight; default: what serves best, as measured")
+    burst: float | None = Field(
+        None, ge=1, allow_inf_nan=False, description="calls at once after a rest; default: learned"
+    )
+    day_requests: int | None = Field(None, ge=1, description="calls in a day of UTC")
+    day_tokens: int | None = Field(None, ge=1, description="tokens in a day of UTC")
 
 
 def _form(value: Any) -> str:

@@ -26,7 +26,7 @@ from batchmill.testing.clock import FakeClock
 from batchmill.testing.executor import Began, Left, Sent, SimulatedExecutor
 from batchmill.testing.faults import FaultPlan
 from batchmill.testing.ledger import Record, SimulatedFeed, SimulatedJournal, SimulatedLedger, Written
-from batchmill.testing.scripts import SUCCESS, Call, Crash, Hang, Offload, Script, Step, Work, failure, skipped
+from batchmill.testing.scripts import SUCCESS, Call, Crash, Hang, Offload, Script, Sleep, Step, Work, failure, skipped
 from batchmill.testing.simulation import Killed, Opened, Simulation, Submitted, rows, workers
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ __all__ = [
     "SimulatedJournal",
     "SimulatedLedger",
     "Simulation",
+    "Sleep",
     "Step",
     "Submitted",
     "Traits",

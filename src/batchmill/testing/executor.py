@@ -23,7 +23,7 @@ from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import JobState, Mode
 from batchmill.testing.clock import FakeClock
 from batchmill.testing.faults import FaultPlan
-from batchmill.testing.scripts import SUCCESS, Call, Crash, Hang, Offload, Script, Step, Work, failure
+from batchmill.testing.scripts import SUCCESS, Call, Crash, Hang, Offload, Script, Sleep, Step, Work, failure
 
 RESTING = 8_000_000  # bytes of a worker that has done nothing yet
 SIGKILL = 9
@@ -261,6 +261,8 @@ class SimulatedExecutor:
             self._step(worker, attempt, action)
         elif isinstance(action, Call):
             self._call(worker, attempt, action)
+        elif isinstance(action, Sleep):
+            self._sleep(worker, attempt, action)
         else:
             self._offload(worker, attempt, action)
 
@@ -304,7 +306,18 @@ class SimulatedExecutor:
             self._proceed(worker, attempt)
 
         question = self._wait(attempt, answered)
-        self._post(ev.CallAsked(*question, call.quota, f"call {question[3]}", call.tokens, call.most))
+        key, unpriced = f"call {question[3]}", call.unpriced
+        self._post(ev.CallAsked(*question, call.quota, key, call.tokens, call.most, unpriced=unpriced))
+
+    def _sleep(self, worker: Worker, attempt: Attempt, sleep: Sleep) -> None:
+        start, ticket = attempt.start, next(self._tickets)
+        self._post(ev.WaitBegan(self._clock.now, start.slot, start.row.job, ticket))
+
+        def done() -> None:
+            self._post(ev.WaitEnded(self._clock.now, start.slot, start.row.job, ticket))
+            self._proceed(worker, attempt)
+
+        self._after(worker, attempt, sleep.seconds, done)
 
     def _offload(self, worker: Worker, attempt: Attempt, offload: Offload) -> None:
         payload = f"{offload.seconds!r} {offload.crashes:d}".encode()

@@ -29,6 +29,13 @@ class Call(NamedTuple):
     cost: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    unpriced: bool = False
+
+
+class Sleep(NamedTuple):
+    """A wait of the job's own will, which does not count against its time limit."""
+
+    seconds: float
 
 
 class Offload(NamedTuple):
@@ -52,7 +59,7 @@ class Hang(NamedTuple):
     stubborn: bool = False
 
 
-Action = Work | Step | Call | Offload
+Action = Work | Step | Call | Sleep | Offload
 NO_USAGE = Usage(0.0, 0.0)
 SUCCESS = Outcome(JobState.SUCCEEDED, NO_USAGE, result=b"{}")
 
