@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batchmill.api.managing import find
 from batchmill.errors import JobFailed, UsageError
 from batchmill.model.states import JobState, RunState
-from batchmill.report.exports import FORMATS, Format, write_export
+from batchmill.report.exports import FORMATS, Format, Shape, write_export
 from batchmill.report.query import RunView
 from batchmill.report.records import JobView, RunInfo
 from batchmill.report.summary import summarise
@@ -165,11 +165,16 @@ class Run:
         with RunView(self.folder) as view:
             return summarise(view)
 
-    def export(self, path: str | Path, fmt: str | None = None, *, stable: bool = False) -> Path:
-        """Write the results to a file; the format is `json`, `jsonl`, `csv` or `md`, by default the suffix."""
+    def export(self, path: str | Path, fmt: str | None = None, *, stable: bool = False, shape: Shape = "run") -> Path:
+        """Write the results to a file; the format is `json`, `jsonl`, `csv` or `md`, by default the suffix.
+
+        The shape `files` has one entry a file: file, status, result, processing time in seconds, error.
+        """
         path = Path(path)
         with RunView(self.folder) as view:
-            write_export(view, _format(fmt or path.suffix.lstrip(".").lower() or "json"), path, stable=stable)
+            write_export(
+                view, _format(fmt or path.suffix.lstrip(".").lower() or "json"), path, stable=stable, shape=shape
+            )
         return path
 
     def to_frame(self) -> pd.DataFrame:

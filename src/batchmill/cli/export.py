@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,22 +13,36 @@ from batchmill.cli.options import HomeOption, OutputOption, RunName
 from batchmill.cli.output import Output, say
 from batchmill.errors import UsageError
 
+
+class Shape(StrEnum):
+    """What an entry of the export stands for."""
+
+    RUN = "run"
+    FILES = "files"
+
+
 if TYPE_CHECKING:
     from batchmill.report.exports import Format
 
 EXAMPLE = (
     "  batchmill export last --format csv > results.csv\n"
     "  batchmill export sweep-3 --format json,md -o results/\n"
-    "  batchmill export sweep --stable -o expected.json"
+    "  batchmill export sweep --stable -o expected.json\n"
+    "  batchmill export documents --shape files --format markdown"
 )
+_LONG = {"markdown": "md"}
 _Formats = Annotated[
     str | None,
     typer.Option(
         "--format",
         metavar="FORMATS",
-        help="`json`, `jsonl`, `csv`, `md`, or several with commas; default: the suffix of -o, else `json`",
+        help="`json`, `jsonl`, `csv`, `md` or `markdown`, or several with commas; default: the suffix of -o, or `json`",
         show_default=False,
     ),
+]
+_Shape = Annotated[
+    Shape,
+    typer.Option("--shape", help="`run`: the jobs with all they have; `files`: file, status, result, time, error"),
 ]
 _Target = Annotated[
     str | None,
@@ -43,6 +58,7 @@ def export_command(
     formats: _Formats = None,
     to: _Target = None,
     stable: _Stable = False,
+    shape: _Shape = Shape.RUN,
     output: OutputOption = Output.HUMAN,
     home: HomeOption = None,
 ) -> None:
@@ -51,16 +67,18 @@ def export_command(
     from batchmill.api.runs import home_path
     from batchmill.report.exports import export, write_export
 
+    if stable and shape is Shape.FILES:
+        raise UsageError("`--stable` belongs to the shape `run`", hint="leave out one of the two")
     wanted = _formats(formats, to)
     if to is None and len(wanted) > 1:
         raise UsageError("only one format fits on stdout", hint="name a folder: `-o results/`")
     with view_of(home_path(home), run) as view:
         if to is None:
-            export(view, wanted[0], sys.stdout, stable=stable)
+            export(view, wanted[0], sys.stdout, stable=stable, shape=shape.value)
             return
         for fmt in wanted:
             path = _path(to, fmt, view.run_folder.name, several=len(wanted) > 1)
-            write_export(view, fmt, path, stable=stable)
+            write_export(view, fmt, path, stable=stable, shape=shape.value)
             say(output, f"wrote `{path}`")
 
 
@@ -69,7 +87,10 @@ def _formats(text: str | None, to: str | None) -> list[Format]:
     from batchmill.report.exports import FORMATS
 
     suffix = Path(to).suffix.lstrip(".").lower() if to else ""
-    names = [name.strip().lower() for name in (text or (suffix if suffix in FORMATS else "json")).split(",")]
+    names = [
+        _LONG.get(name.strip().lower(), name.strip().lower())
+        for name in (text or (suffix if suffix in FORMATS else "json")).split(",")
+    ]
     for name in names:
         if name not in FORMATS:
             known = ", ".join(f"`{known}`" for known in FORMATS)

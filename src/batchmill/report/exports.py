@@ -10,7 +10,8 @@ What a run comes to as a whole is in `summary`. Version 1 of the formats:
 - `md`: a table of names, states, times, parameters, metrics and errors.
 
 `stable` leaves out what differs between two executions of one manifest: run id, times, hosts, attempts, what was
-cached, and metrics and top-level result fields that are times by their name (`..._s`).
+cached, and metrics and top-level result fields that are times by their name (`..._s`). The shape `files` is in
+`by_file`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from batchmill.errors import UsageError
+from batchmill.report import by_file
 from batchmill.report.cells import cell, markdown_cell
 from batchmill.report.encode import json_text
 from batchmill.report.files import written_whole
@@ -31,25 +33,36 @@ from batchmill.report.tables import UNSTABLE, Table
 
 SCHEMA_VERSION = 1
 Format = Literal["json", "jsonl", "csv", "md"]
+Shape = Literal["run", "files"]
 FORMATS: tuple[Format, ...] = ("json", "jsonl", "csv", "md")
 
 _COUNTS = ("succeeded", "failed", "skipped", "cancelled", "cached", "retried")
 
 
-def export(view: RunView, fmt: Format, out: TextIO, *, stable: bool = False) -> None:
-    """Write all jobs of a run, as they stand at this moment, to a text stream. Raises UsageError, LedgerError."""
-    if fmt not in _WRITERS:
-        raise UsageError(f"unknown format `{fmt}`", hint=f"formats are {', '.join(f'`{name}`' for name in FORMATS)}")
-    _WRITERS[fmt](view, out, stable)
+def export(view: RunView, fmt: Format, out: TextIO, *, stable: bool = False, shape: Shape = "run") -> None:
+    """Write all jobs of a run, as they stand at this moment, to a text stream. Raises UsageError, LedgerError.
+
+    The shape `files` (json, csv, md) tells of files instead of jobs: see `by_file`.
+    """
+    known = _WRITERS if shape == "run" else by_file.WRITERS
+    if fmt not in known:
+        words = f"unknown format `{fmt}`" if fmt not in FORMATS else f"the shape `{shape}` has no format `{fmt}`"
+        raise UsageError(words, hint=f"formats are {', '.join(f'`{name}`' for name in known)}")
+    if shape == "run":
+        _WRITERS[fmt](view, out, stable)
+    else:
+        by_file.WRITERS[fmt](view, out)
 
 
-def write_export(view: RunView, fmt: Format, path: Path, *, stable: bool = False, within: Path | None = None) -> None:
+def write_export(
+    view: RunView, fmt: Format, path: Path, *, stable: bool = False, within: Path | None = None, shape: Shape = "run"
+) -> None:
     """Write an export to a file, which appears whole or not at all.
 
     With `within`, a path that leads out of that folder raises UsageError.
     """
     with written_whole(path, within) as out:
-        export(view, fmt, out, stable=stable)
+        export(view, fmt, out, stable=stable, shape=shape)
 
 
 # --- JSON --------------------------------------------------------------------------------------------------------
