@@ -1,0 +1,201 @@
+"""The embedded chat server as its users see it: one process a machine and set of options, found or started.
+
+Whoever finds no living server starts one. The server holds an exclusive lock on its file, which also says where it
+listens, so that the kernel tells whether it lives; it dies with the process that started it, and the next who asks
+starts another. What runs in that process is in `child`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from batchmill import UsageError
+from batchmill.llm.cache import state_folder
+from batchmill.llm.local import weights
+from batchmill.llm.secrets import remember
+
+_LOOK_EVERY = 0.05  # seconds, while a server loads: it takes about one
+_LAST_WORDS = 2000
+_children: dict[Path, tuple[subprocess.Popen[bytes], int]] = {}  # with the process that started each
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """`context`: tokens of question and answer together, in each slot. `slots`: requests that are answered at once.
+
+    `projector` is the file that turns pictures into tokens, for a model that sees; `weights` replaces the model's own
+    file; `start_timeout` is in seconds.
+    """
+
+    context: int = 4096
+    slots: int = 0  # 0: one a core, four at most
+    threads: int = 0  # 0: all cores
+    projector: str = ""
+    weights: str = ""
+    start_timeout: float = 120.0
+
+
+class Running(NamedTuple):
+    """A server that takes requests: `key` is its bearer token."""
+
+    url: str
+    key: str
+    pid: int
+
+
+async def running(model: str, options: ServerOptions = ServerOptions()) -> Running:
+    """The server of `local/NAME`, started if none lives. Cheap to ask before every request.
+
+    Raises UsageError when the weights or the library are missing, or the server does not start.
+    """
+    search = _Search(model, options)
+    while (found := search.look()) is None:
+        await asyncio.sleep(_LOOK_EVERY)
+    return found
+
+
+def start(model: str, options: ServerOptions = ServerOptions()) -> Running:
+    """What `running` returns, for code without an event loop, such as the `setup` of a process task."""
+    search = _Search(model, options)
+    while (found := search.look()) is None:
+        time.sleep(_LOOK_EVERY)
+    return found
+
+
+def stop() -> None:
+    """End the servers that this process started; they end with it anyway."""
+    for child, parent in _children.values():
+        if parent == os.getpid():
+            child.kill()
+            child.wait()
+    _children.clear()
+
+
+class _Search:
+    """One look after another for a server, until there is one."""
+
+    def __init__(self, model: str, options: ServerOptions) -> None:
+        self._model, self._options = model, options
+        self._file = state_folder() / "servers" / _file_name(model, options)
+        self._begun = time.monotonic()
+        self._started: subprocess.Popen[bytes] | None = None
+
+    def look(self) -> Running | None:
+        """The living server, if it is ready. Starts one if there is none."""
+        if self._started is not None and self._started.poll() is not None:
+            raise self._failure(f"ended with exit code {self._started.returncode}")
+        if time.monotonic() - self._begun > self._options.start_timeout:
+            if self._started is not None:
+                self._started.kill()
+            raise self._failure(f"was not ready within {self._options.start_timeout:g} s")
+        fd = self._open()
+        try:
+            if _held_by_another(fd):
+                return _read(fd)
+            self._start(fd)
+            return None
+        finally:
+            os.close(fd)
+
+    def _open(self) -> int:
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _start(self, lock: int) -> None:
+        """Start a server that inherits the lock. This process keeps nothing of it."""
+        told = {**_child_options(self._model, self._options), "lock": lock, "parent": os.getpid()}
+        os.ftruncate(lock, 0)
+        with open(self._log, "wb") as log:
+            self._started = subprocess.Popen(
+                [sys.executable, "-P", "-m", "batchmill.llm.local.child", json.dumps(told)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[lock],
+                start_new_session=True,  # Ctrl-C is for those who ask, not for the server that they share
+            )
+        _keep(self._file, self._started)
+
+    @property
+    def _log(self) -> Path:
+        return self._file.with_suffix(".log")
+
+    def _failure(self, what: str) -> UsageError:
+        said = ""
+        with suppress(OSError):
+            said = self._log.read_bytes()[-_LAST_WORDS:].decode("utf-8", "replace").strip()
+        last = said.splitlines()[-1] if said else ""
+        return UsageError(
+            f"the server of `{self._model}` {what}" + (f": {last}" if last else ""),
+            hint=f"`{self._log}` has what it said; another model, such as `extractive/lead`, needs no server",
+            code="local/server",
+        )
+
+
+@lru_cache
+def _file_name(model: str, options: ServerOptions) -> str:
+    """Another server for other options, except for the patience of who asks."""
+    content = json.dumps({**asdict(options), "start_timeout": 0}).encode()
+    return f"{weights.named(model).name}-{hashlib.blake2b(content, digest_size=6).hexdigest()}.json"
+
+
+def _keep(file: Path, child: subprocess.Popen[bytes]) -> None:
+    """Remember a child of this process, and reap the dead one in whose place it stands."""
+    if not _children:
+        atexit.register(stop)
+    dead, parent = _children.get(file, (None, 0))
+    if dead is not None and parent == os.getpid():
+        dead.wait()
+    _children[file] = child, os.getpid()
+
+
+def _child_options(model: str, options: ServerOptions) -> dict[str, object]:
+    """What `child` is told. Raises UsageError for what is missing on this machine."""
+    if find_spec("xllamacpp") is None:
+        raise UsageError(
+            f"`{model}` needs the library `xllamacpp`",
+            hint="`pip install 'batchmill[local]'`",
+            code="local/missing",
+        )
+    given = asdict(options)
+    del given["start_timeout"]
+    given["threads"] = options.threads or _cores()
+    given["slots"] = options.slots or min(4, _cores())
+    given["weights"] = options.weights or str(weights.require(model))
+    return given
+
+
+def _held_by_another(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _read(fd: int) -> Running | None:
+    """What the holder of the lock wrote; None while it loads."""
+    try:
+        found = Running(**json.loads(os.pread(fd, 4096, 0)))
+    except (ValueError, TypeError):
+        return None
+    remember(found.key)
+    return found
