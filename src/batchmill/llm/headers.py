@@ -126,8 +126,7 @@ def _limit(
         amount = number(text)
         if amount is not None and amount >= 1:
             rates |= {day_name: int(amount)} if period == DAY else {minute_name: Rate(amount, period)}
-    known = {name: value for name, value in rates.items() if name in QuotaLimit._fields}
-    return QuotaLimit(**known) if known else None
+    return QuotaLimit(**rates) if rates else None
 
 
 def details_of(body: bytes) -> list[dict[str, Any]]:

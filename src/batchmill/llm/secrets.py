@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -62,7 +63,7 @@ def _longest_first() -> list[str]:
     return sorted(_known, key=len, reverse=True) if len(_known) > 1 else list(_known)
 
 
-def reveal(reference: str, environ: dict[str, str]) -> str:
+def reveal(reference: str, environ: Mapping[str, str]) -> str:
     """The secret that `env:NAME` or `file:PATH` names, which is then remembered. Raises UsageError."""
     form, colon, name = reference.partition(":")
     if form == "env" and colon:

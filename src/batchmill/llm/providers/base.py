@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from batchmill import QuotaLimit
 from batchmill.llm.messages import Reply, Request
@@ -46,9 +46,9 @@ class Malformed(Exception):
 class Provider(Protocol):
     """One protocol family. `native_schema`: it takes a JSON Schema for the answer. `sees`: it takes images."""
 
-    family: str
-    native_schema: bool
-    sees: bool
+    family: ClassVar[str]
+    native_schema: ClassVar[bool]
+    sees: ClassVar[bool]
 
     def encode(self, request: Request, endpoint: Endpoint, *, stream: bool = False) -> HttpRequest:
         """The request as the provider wants it, without what our `provider/` prefix says."""

@@ -28,16 +28,8 @@ class OpenAI:
 
     def encode(self, request: Request, endpoint: Endpoint, *, stream: bool = False) -> HttpRequest:
         """The request as the provider wants it."""
-        sent = {"content-type": "application/json"}
-        if endpoint.key:
-            sent["authorization"] = f"Bearer {endpoint.key}"
-        return HttpRequest(
-            f"{endpoint.url}/chat/completions",
-            reading.write(self.body(request, stream=stream)),
-            {**sent, **endpoint.headers} if endpoint.headers else sent,
-            proxy=endpoint.proxy,
-            ca_file=endpoint.ca_file,
-        )
+        body = self.body(request, stream=stream)
+        return reading.post(f"{endpoint.url}/chat/completions", body, endpoint, reading.bearer(endpoint))
 
     def body(self, request: Request, *, stream: bool = False) -> dict[str, Any]:
         """The JSON of the request: also what a line of a batch file holds."""

@@ -1,4 +1,4 @@
-"""Reading a reply that may be anything: JSON of any shape, with numbers of any size. For all protocol families."""
+"""What all protocol families share: posting JSON, and reading replies that may be JSON of any shape, or none."""
 
 from __future__ import annotations
 
@@ -9,9 +9,23 @@ from typing import Any
 import pydantic_core
 
 from batchmill.llm.messages import Usage
-from batchmill.llm.providers.base import Malformed
+from batchmill.llm.providers.base import Endpoint, Malformed
+from batchmill.llm.transport import HttpRequest
 
 _MOST_TOKENS = 10**12  # beyond what any model can count: nonsense
+
+
+def post(url: str, body: Mapping[str, Any], endpoint: Endpoint, sent: dict[str, str]) -> HttpRequest:
+    """A POST of JSON with the headers of the protocol, and those of the endpoint over them."""
+    sent["content-type"] = "application/json"
+    if endpoint.headers:
+        sent.update(endpoint.headers)
+    return HttpRequest(url, write(body), sent, proxy=endpoint.proxy, ca_file=endpoint.ca_file)
+
+
+def bearer(endpoint: Endpoint) -> dict[str, str]:
+    """The header of the key, where there is one."""
+    return {"authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
 
 
 def parse(body: bytes) -> dict[str, Any]:
