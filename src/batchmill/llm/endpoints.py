@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from batchmill import QuotaLimit, UsageError, did_you_mean
 from batchmill.llm import headers
+from batchmill.llm.local.provider import Local
 from batchmill.llm.providers.anthropic import Anthropic
 from batchmill.llm.providers.base import Endpoint, Provider
 from batchmill.llm.providers.gemini import Gemini
@@ -87,8 +88,9 @@ _KNOWN: dict[str, Known] = {
     "vllm": Known(OpenAI(), "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), ("VLLM_BASE_URL",)),
     "lmstudio": Known(OpenAI(), "http://127.0.0.1:1234/v1", ("LMSTUDIO_API_KEY",), ("LMSTUDIO_BASE_URL",)),
     "llamacpp": Known(OpenAI(), "http://127.0.0.1:8080/v1", ("LLAMACPP_API_KEY",), ("LLAMACPP_BASE_URL",)),
-    "local": Known(OpenAI(), opener="batchmill.llm.local:endpoints"),
+    "local": Known(Local(), opener="batchmill.llm.local.provider:endpoints"),
     "extractive": Known(Python(), opener="batchmill.llm.extractive:endpoints"),
+    "describe": Known(Python(), opener="batchmill.llm.describe:endpoints"),
     "python": Known(Python()),
 }
 
@@ -118,7 +120,7 @@ def resolve(model: str, settings: Settings, environ: Mapping[str, str] | None = 
     else:
         endpoints = [_endpoint(name, known, address, environ) for address in asked or (EndpointSettings(),)]
     named = tuple(_with_quota(endpoint, model, several=len(asked) > 1) for endpoint in endpoints)
-    return Route(_provider(known, asked), named, named[0].quota, _limit(model, settings.limits))
+    return Route(_provider(known, asked), named, named[0].quota, _limit(model, settings.limits) or named[0].limit)
 
 
 def open_transport(provider: Provider) -> Transport:
@@ -126,8 +128,9 @@ def open_transport(provider: Provider) -> Transport:
     if isinstance(provider, Python):
         return PythonTransport()
     from batchmill.llm.http import AiohttpTransport  # heavy, and not needed where nothing is sent
+    from batchmill.llm.local.transport import LocalTransport
 
-    return AiohttpTransport()
+    return LocalTransport(AiohttpTransport()) if isinstance(provider, Local) else AiohttpTransport()
 
 
 def _own(name: str, asked: Sequence[EndpointSettings], settings: Settings) -> Known:

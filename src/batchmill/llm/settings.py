@@ -54,6 +54,14 @@ class LimitSettings(_Frozen):
         return QuotaLimit(self.requests, self.tokens, self.concurrency, self.burst, self.day_requests, self.day_tokens)
 
 
+class LocalSettings(_Frozen):
+    """The embedded server: `context` is the tokens of question and answer together in each of its `slots`."""
+
+    context: int = Field(4096, ge=256, le=1 << 20)
+    slots: Annotated[int, Field(ge=1, le=64)] | None = None  # requests at once; None: one a core, four at most
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # None: all cores
+
+
 class Settings(_Frozen):
     """All settings, with the defaults. Durations in seconds, sizes in bytes."""
 
@@ -71,6 +79,7 @@ class Settings(_Frozen):
     seed: int | None = Field(None, ge=0, lt=2**63)
     endpoints: dict[str, Annotated[tuple[EndpointSettings, ...], BeforeValidator(lambda value: _several(value))]] = {}
     limits: dict[str, LimitSettings] = {}
+    local: LocalSettings = LocalSettings()
     prices: dict[str, dict[str, float | str]] = {}  # `prices` knows what they mean
 
 

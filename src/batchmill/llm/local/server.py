@@ -30,6 +30,7 @@ from batchmill.llm.secrets import remember
 
 _LOOK_EVERY = 0.05  # seconds, while a server loads: it takes about one
 _LAST_WORDS = 2000
+_MOST_SLOTS = 4  # unless more are asked for: each holds 90 MB at the default context
 _children: dict[Path, tuple[subprocess.Popen[bytes], int]] = {}  # with the process that started each
 
 
@@ -51,6 +52,11 @@ class ServerOptions:
     projector: str = ""
     weights: str = ""
     start_timeout: float = 120.0
+
+    @property
+    def parallel(self) -> int:
+        """The slots that there are in fact."""
+        return self.slots or min(_MOST_SLOTS, _cores())
 
 
 class Running(NamedTuple):
@@ -78,6 +84,17 @@ def start(model: str, options: ServerOptions = ServerOptions()) -> Running:
     while (found := search.look()) is None:
         time.sleep(_LOOK_EVERY)
     return found
+
+
+def check(model: str) -> Path:
+    """The weights that a server of this model would load. Raises UsageError for what is missing on this machine."""
+    if find_spec("xllamacpp") is None:
+        raise UsageError(
+            f"`{model}` needs the library `xllamacpp`",
+            hint="`pip install 'batchmill[local]'`",
+            code="local/missing",
+        )
+    return weights.require(model)
 
 
 def stop() -> None:
@@ -169,17 +186,12 @@ def _keep(file: Path, child: subprocess.Popen[bytes]) -> None:
 
 def _child_options(model: str, options: ServerOptions) -> dict[str, object]:
     """What `child` is told. Raises UsageError for what is missing on this machine."""
-    if find_spec("xllamacpp") is None:
-        raise UsageError(
-            f"`{model}` needs the library `xllamacpp`",
-            hint="`pip install 'batchmill[local]'`",
-            code="local/missing",
-        )
+    path = check(model) if not options.weights else options.weights
     given = asdict(options)
     del given["start_timeout"]
     given["threads"] = options.threads or _cores()
-    given["slots"] = options.slots or min(4, _cores())
-    given["weights"] = options.weights or str(weights.require(model))
+    given["slots"] = options.parallel
+    given["weights"] = str(path)
     return given
 
 

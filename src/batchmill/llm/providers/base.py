@@ -26,6 +26,7 @@ class Endpoint:
     weight: float = 1.0
     ca_file: str = ""
     quota: str = ""
+    limit: QuotaLimit | None = None  # what is known before anything is asked
 
 
 class Seen(NamedTuple):

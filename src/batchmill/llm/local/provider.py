@@ -1,0 +1,51 @@
+"""`local/NAME` as a provider: llama.cpp's server speaks OpenAI's protocol, at an address that changes.
+
+The address that requests are made for is a name, `local:smollm2?context=4096&slots=2`; `transport` finds the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+from urllib.parse import parse_qs, urlencode
+
+from batchmill import QuotaLimit
+from batchmill.llm.local import server, weights
+from batchmill.llm.providers.base import Endpoint
+from batchmill.llm.providers.openai import OpenAI
+from batchmill.llm.settings import Settings
+
+SCHEME = "local:"
+
+
+@dataclass(frozen=True, slots=True)
+class Local(OpenAI):
+    """The embedded server with a model that reads text alone."""
+
+    sees: ClassVar[bool] = False
+
+
+def endpoints(model: str, settings: Settings) -> Sequence[Endpoint]:
+    """The one endpoint of `local/model`; nothing is started yet. Raises UsageError for what is missing here.
+
+    As many requests at once as the server has slots: another would wait there, and its time would run.
+    """
+    chosen = settings.local
+    options = server.ServerOptions(chosen.context, chosen.slots or 0, chosen.threads or 0)
+    server.check(f"local/{model}")
+    return [Endpoint(address(model, options), limit=QuotaLimit(concurrency=options.parallel))]
+
+
+def address(model: str, options: server.ServerOptions) -> str:
+    """The name under which `transport` finds a server with these options."""
+    return f"{SCHEME}{weights.named(model).name}?{urlencode(asdict(options))}"
+
+
+def read_address(url: str) -> tuple[str, server.ServerOptions, str]:
+    """The model, the options and the path in an address with a path behind it."""
+    name, _, rest = url.removeprefix(SCHEME).partition("?")
+    query, slash, path = rest.partition("/")
+    told = {key: values[0] for key, values in parse_qs(query).items()}
+    kinds = {field: type(value) for field, value in asdict(server.ServerOptions()).items()}
+    return name, server.ServerOptions(**{key: kinds[key](text) for key, text in told.items()}), slash + path
