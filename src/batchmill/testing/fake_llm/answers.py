@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 from collections.abc import Callable
-from hashlib import blake2b
+from hashlib import blake2b, shake_128
 from typing import Any
 
 from batchmill.testing.fake_llm.asked import Answer, Asked, count_tokens
@@ -44,6 +46,25 @@ def say(asked: Asked, answerer: Answerer) -> str:
     return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
 
 
+def vector(text: str, model: str, dimensions: int) -> list[float]:
+    """A vector of length 1 that depends on the text and the model: unlike texts are about orthogonal."""
+    data = shake_128(f"{model}\0{text}".encode("utf-8", "surrogatepass")).digest(2 * dimensions)
+    values = struct.unpack(f"<{dimensions}h", data)
+    length = math.sqrt(sum(value * value for value in values)) or 1.0
+    return [value / length for value in values]
+
+
+def embed(asked: Asked, dimensions: int) -> Answer:
+    """The vectors that were asked for."""
+    vectors = tuple(vector(text, asked.model, asked.dimensions or dimensions) for text in asked.inputs)
+    return Answer("", "stop", asked.tokens, 0, (asked.tokens, 0), identity(asked), vectors)
+
+
+def identity(asked: Asked) -> str:
+    """The id of the reply: equal only for the same arrival of an equal request."""
+    return f"{asked.digest:016x}{asked.nth:04x}"
+
+
 def cut(asked: Asked, text: str, most: int | None) -> Answer:
     """The answer, no longer than `most` tokens."""
     tokens = count_tokens(text)
@@ -51,4 +72,4 @@ def cut(asked: Asked, text: str, most: int | None) -> Answer:
     if most is not None and tokens > most:
         text = text.encode("utf-8", "surrogatepass")[: 4 * most].decode("utf-8", "ignore")
         tokens, finish = count_tokens(text), "length"
-    return Answer(text, finish, asked.tokens, tokens, (asked.tokens, tokens), f"{asked.digest:016x}{asked.nth:04x}")
+    return Answer(text, finish, asked.tokens, tokens, (asked.tokens, tokens), identity(asked))

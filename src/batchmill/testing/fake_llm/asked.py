@@ -33,6 +33,8 @@ class Asked:
     key: str = field(default="", repr=False)
     idempotency_key: str = ""
     tokens: int = 0  # of the input
+    inputs: tuple[str, ...] = ()  # texts whose vectors are asked for, instead of an answer
+    dimensions: int | None = None  # of the vectors
     digest: int = 0  # equal for equal requests
     nth: int = 0  # how many equal requests came before
 
@@ -47,6 +49,7 @@ class Answer:
     tokens_out: int
     usage: tuple[int, int]
     id: str
+    vectors: tuple[list[float], ...] = ()
 
 
 class Problem(NamedTuple):
@@ -65,6 +68,7 @@ class Family(Protocol):
     """One protocol: how questions are read from its JSON and answers written in it. Without state."""
 
     name: str
+    words: Mapping[str, str]  # messages of problems, where they are its own; `{tokens}` and `{context}` are filled in
 
     def read(self, request: HttpRequest, body: dict[str, Any]) -> Asked:
         """The question. Raises BadRequest, and KeyError, TypeError, ValueError, AttributeError for wrong shapes."""

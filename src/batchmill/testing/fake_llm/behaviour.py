@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from batchmill.errors import UsageError
 from batchmill.model.near import did_you_mean
 from batchmill.testing.fake_llm import answers
+from batchmill.testing.fake_llm.asked import Asked
 from batchmill.testing.fake_llm.faults import KINDS
 from batchmill.testing.fake_llm.latency import Latency, latency
 
 ANSWERS: dict[str, answers.Answerer] = {"words": answers.words, "echo": answers.echo}
+Script = Sequence[str | None] | Callable[[Asked], str | None]
 RetryAfter = Literal["both", "seconds", "ms", "date", "none"]
 
 
@@ -34,7 +36,7 @@ class Behaviour:
     tell_limits: bool = True  # in the headers of each reply
     retry_after: RetryAfter = "both"  # how a refusal by a limit tells the wait
     faults: Mapping[str, float] = field(default_factory=dict)  # kind: share of the requests
-    script: Sequence[str | None] = ()  # faults of the first requests
+    script: Script = ()  # faults of the first requests, or a function that tells each request's
     by_text: Mapping[str, Sequence[str | None]] = field(default_factory=dict)  # of attempts of requests with a text
     outage: tuple[float, float] | None = None  # from, for: seconds since the first request; 503 meanwhile
     drip: float = 0.05  # pause between the pieces of a slow reply
@@ -48,6 +50,8 @@ class Behaviour:
     dimensions: int = 384  # of embeddings
     batch_time: float = 0.2  # from the making of a batch to its end
     batch_done: float = 1.0  # share of a batch's lines that are done; the others expire
+    batch_tokens: int | None = None  # that the batches of a model that wait may hold
+    batch_script: Sequence[str | None] = ()  # faults of the requests that make batches: errors, `reset`, `hang`
     log: int = 10_000  # requests that are remembered
     keep_texts: bool = False  # remember what was asked, too
 
@@ -71,7 +75,8 @@ class Behaviour:
 
     def check(self) -> None:
         """Raises UsageError for values that cannot be."""
-        check_kinds([*self.faults, *self.script, *(kind for script in self.by_text.values() for kind in script)])
+        check_kinds([*self.faults, *self.batch_script, *(() if callable(self.script) else self.script)])
+        check_kinds([*(kind for script in self.by_text.values() for kind in script)])
         if any(not 0 <= share <= 1 for share in self.faults.values()) or sum(self.faults.values()) > 1 + 1e-9:
             raise UsageError("the shares of faults must be from 0 to 1, and their sum too")
         for name in ("rpm", "burst", "tpm", "token_burst", "rpd", "concurrency", "slots", "context"):

@@ -28,7 +28,7 @@ class Counts:
     the reply or the reply was spoilt), or it was not. `answered`: whole replies of status 200. `abandoned`: the
     client had gone, or the connection was broken. `violations` of the limits, by kind; `refused` is their sum.
     `duplicates`: billed although an equal request had been billed before. `repeated_keys`: requests with an
-    `Idempotency-Key` that was seen before.
+    `Idempotency-Key` that was seen before. Lines of `batches` are no `requests`, but are billed too, at half price.
     """
 
     requests: int = 0
@@ -41,6 +41,8 @@ class Counts:
     tokens_in: int = 0
     tokens_out: int = 0
     cost: int = 0
+    batches: int = 0
+    batch_lines: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
     violations: Counter[str] = field(default_factory=Counter)
@@ -74,14 +76,14 @@ class Entry:
     number: int
     seconds: float
     family: str
-    model: str
     status: int
     fault: str
-    tokens_in: int
-    tokens_out: int
-    cost: int
-    billed: bool
-    digest: str
-    idempotency_key: str
+    model: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: int = 0
+    billed: bool = False
+    digest: str = ""
+    idempotency_key: str = ""
     batch: str = ""
     text: str = ""

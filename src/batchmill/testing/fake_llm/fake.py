@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -165,8 +164,3 @@ async def listen(behaviour: Behaviour, host: str, port: int) -> Listening:
     except OSError as error:
         raise UsageError(f"cannot listen on `{host}:{port}`: {error.strerror or error}") from None
     return Listening(service, server, connections)
-
-
-def settings_of(values: Mapping[str, Any]) -> Behaviour:
-    """The behaviour that flags describe; None is: not given."""
-    return Behaviour.of(**{name: value for name, value in values.items() if value is not None})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from batchmill.testing.fake_llm import chance
+from batchmill.testing.fake_llm.asked import Asked
 
 PASSING = {  # drawn again for each attempt
     "rate_limited": "429 with `Retry-After` in seconds",
@@ -46,22 +47,26 @@ class FaultPlan:
     def __init__(
         self,
         shares: Mapping[str, float],
-        script: Iterable[str | None] = (),
+        script: Iterable[str | None] | Callable[[Asked], str | None] = (),
         by_text: Mapping[str, Sequence[str | None]] | None = None,
     ) -> None:
         self._passing = _cumulative({kind: share for kind, share in shares.items() if kind in PASSING})
         self._lasting = _cumulative({kind: share for kind, share in shares.items() if kind in LASTING})
-        self._script = deque(script)
+        self._told = script if callable(script) else None
+        self._script = deque(() if callable(script) else script)
         self._by_text = dict(by_text or {})
 
     def add(self, script: Iterable[str | None]) -> None:
         """More faults for the next requests, one each; None is no fault."""
         self._script.extend(script)
 
-    def fault_of(self, digest: int, nth: int, text: str) -> str | None:
-        """The fault of the nth arrival (from 0) of a request, or None."""
+    def fault_of(self, asked: Asked) -> str | None:
+        """The fault of this arrival of a request, or None."""
+        digest, nth, text = asked.digest, asked.nth, asked.text
         if self._script:
             return self._script.popleft()
+        if self._told is not None:
+            return self._told(asked)
         for needle, faults in self._by_text.items():
             if needle in text:
                 return faults[nth] if nth < len(faults) else None

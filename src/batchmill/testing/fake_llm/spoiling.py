@@ -22,6 +22,7 @@ MESSAGES = {
     "invalid_request": "Invalid value for one of the parameters.",
     "too_long": "This model's maximum context length is {context} tokens. However, your messages resulted in "
     "{tokens} tokens. Please reduce the length of the messages.",
+    "no_model": "The model does not exist or you do not have access to it.",
     "no_images": "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
 }
 WAITS = {"rate_limited": 1.0, "rate_limited_date": 1.0, "day_limit": 83_520.0}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from batchmill.testing.fake_llm.asked import Answer, Asked, Problem, pieces_of
-from batchmill.testing.fake_llm.families.parts import content, turns, whole
+from batchmill.testing.fake_llm.families.parts import content, embedding, turns, whole
 from batchmill.testing.fake_llm.wire import HttpRequest
 
 CREATED = 1_700_000_000  # no clock: equal requests have equal replies
@@ -35,6 +37,7 @@ class OpenAI:
     """POST /v1/chat/completions."""
 
     name = "openai"
+    words: Mapping[str, str] = {}
 
     def read(self, request: HttpRequest, body: dict[str, Any]) -> Asked:
         """The question in a chat completion's body."""
@@ -75,6 +78,30 @@ class OpenAI:
         """OpenAI's error object."""
         status, kind, code = _ERRORS[problem.kind]
         return status, {"error": {"message": problem.message, "type": kind, "param": None, "code": code}}
+
+
+class OpenAIEmbedding(OpenAI):
+    """POST /v1/embeddings."""
+
+    def read(self, request: HttpRequest, body: dict[str, Any]) -> Asked:
+        """One text or a list of them."""
+        given = body["input"]
+        texts = [given] if isinstance(given, str) else given
+        return embedding(self.name, str(body["model"]), texts, body, body.get("dimensions"))
+
+    def reply(self, asked: Asked, answer: Answer) -> dict[str, Any]:
+        """A list of vectors: of numbers, or of base64 where that is asked for."""
+        as_base64 = asked.body.get("encoding_format") == "base64"
+        data = [
+            {"object": "embedding", "index": index, "embedding": _base64(vector) if as_base64 else vector}
+            for index, vector in enumerate(answer.vectors)
+        ]
+        usage = {"prompt_tokens": answer.usage[0], "total_tokens": answer.usage[0]}
+        return {"object": "list", "data": data, "model": asked.model, "usage": usage}
+
+
+def _base64(vector: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def _schema(form: Any) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Turns and their parts, as OpenAI and Anthropic write them: texts, and images as the digest of what was sent."""
+"""Turns and their parts, as several families write them: texts, and images as the digest of what was sent."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from batchmill.testing.fake_llm.asked import IMAGE_TOKENS, BadRequest, count_tokens
+from batchmill.testing.fake_llm.asked import IMAGE_TOKENS, Asked, BadRequest, count_tokens
 
+MOST_DIMENSIONS = 8192
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "model"})
 
 
@@ -59,6 +60,18 @@ def content(parts: Any) -> tuple[str, int]:
         else:
             raise BadRequest(f"content of type '{str(kind)[:40]}' is not supported")
     return "\n".join(texts), images
+
+
+def embedding(family: str, model: str, texts: Any, body: dict[str, Any], dimensions: int | None) -> Asked:
+    """A question for the vectors of texts. Raises BadRequest."""
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise BadRequest("the input must be a text, or a list of texts that is not empty")
+    tokens = sum(map(count_tokens, texts))
+    joined = "\n".join(texts)
+    size = whole(dimensions, "dimensions")
+    if size is not None and size > MOST_DIMENSIONS:
+        raise BadRequest(f"`dimensions` must be at most {MOST_DIMENSIONS}")
+    return Asked(family, model, texts[-1], joined, body=body, tokens=tokens, inputs=tuple(texts), dimensions=size)
 
 
 def whole(value: Any, name: str) -> int | None:
