@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from batchmill.model.jobs import Job
     from batchmill.model.limits import QuotaLimit, Rate, Retry
     from batchmill.model.near import did_you_mean
-    from batchmill.model.tasks import Bound, InputFile, Invalid, Metric, ShortName, Task
+    from batchmill.model.tasks import Bound, Estimate, InputFile, Invalid, Metric, ShortName, Task
     from batchmill.model.units import duration as parse_duration
     from batchmill.model.units import rate as parse_rate
     from batchmill.model.units import size as parse_size
@@ -56,6 +56,7 @@ _HOMES = {
     "Job": "model.jobs",
     "Task": "model.tasks",
     "Bound": "model.tasks",
+    "Estimate": "model.tasks",
     "InputFile": "model.tasks",
     "Invalid": "model.tasks",
     "Metric": "model.tasks",
@@ -96,6 +97,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader wants them
     "Job",
     "Task",
     "Bound",
+    "Estimate",
     "InputFile",
     "Invalid",
     "Metric",

@@ -20,6 +20,7 @@ PUBLIC = [
     "Job",
     "Task",
     "Bound",
+    "Estimate",
     "InputFile",
     "Invalid",
     "Metric",

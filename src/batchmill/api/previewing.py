@@ -15,14 +15,17 @@ from types import TracebackType
 from typing import NamedTuple
 
 from batchmill.api.batch import Batch
+from batchmill.api.forecasting import Forecast, Reservoir, estimates, expected
 from batchmill.ledger.database import connect_reader, ledger_errors
 from batchmill.ledger.home import Home, RunInfo
 from batchmill.ledger.paths import RunPaths
 from batchmill.model.jobs import FileIdentity, PlannedJob
 from batchmill.model.states import JobState
 from batchmill.plan.keys import digest_file, finish_key
+from batchmill.report.query import RunView
 
 STATUSES = ("new", "changed", "again", "done", "held", "invalid")
+_TO_RUN = ("new", "changed", "again")
 _CHUNK = 1000
 _NAMES = 3  # of changed parameters in a reason
 
@@ -39,7 +42,8 @@ class JobPreview(NamedTuple):
 class Preview(NamedTuple):
     """What `run` would do. `run` is the run that it would continue, None when it would start the next one.
 
-    `counts` has a number for each status that occurs; `first` are the first jobs of the plan.
+    `counts` has a number for each status that occurs; `first` are the first jobs of the plan. `forecast` tells
+    what the jobs to run may come to, where their task can say.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Preview(NamedTuple):
     total: int
     counts: dict[str, int]
     first: list[JobPreview]
+    forecast: Forecast | None = None
 
 
 def preview(batch: Batch, home: Path, limit: int = 20) -> Preview:
@@ -56,7 +61,8 @@ def preview(batch: Batch, home: Path, limit: int = 20) -> Preview:
         past = [stack.enter_context(_Past(RunPaths(home, info.id), info)) for info in reversed(infos)]
         judge = _Judge(batch, past)
         total = batch.plan.count()
-        if not judge.compares and total is not None:
+        sample = Reservoir() if estimates(batch) else None
+        if not judge.compares and total is not None and sample is None:
             first = [judge.fresh(job) for job in islice(batch.plan.jobs(), limit)]
             return Preview(batch.name, None, total, _invalid_apart(total, first), first)
         counts: Counter[str] = Counter()
@@ -65,8 +71,17 @@ def preview(batch: Batch, home: Path, limit: int = 20) -> Preview:
             counts[found.status] += 1
             if len(first) < limit:
                 first.append(found)
+            if sample is not None and found.status in _TO_RUN:
+                sample.add(found.job)
+        forecast = expected(batch, sample, _views(past)) if sample is not None else None
     continued = judge.continued.paths.id if judge.continued else None
-    return Preview(batch.name, continued, counts.total(), dict(counts), first)
+    return Preview(batch.name, continued, counts.total(), dict(counts), first, forecast)
+
+
+def _views(past: Sequence[_Past]) -> Iterator[RunView]:
+    for run in past:
+        with RunView(run.paths.folder) as view:
+            yield view
 
 
 def _invalid_apart(total: int, first: Sequence[JobPreview]) -> dict[str, int]:

@@ -49,6 +49,7 @@ def _record(found: Preview, missing: list[str]) -> dict[str, Any]:
         "continues": found.run,
         "total": found.total,
         "counts": found.counts,
+        "forecast": None if found.forecast is None else found.forecast.record(),
         "missing_tasks": missing,
         "jobs": [_job_record(job) for job in found.first],
     }
@@ -77,6 +78,8 @@ def _page(found: Preview, missing: list[str]) -> Page:
     page.title(f"{found.name}: {found.total:,} jobs, {f'continues {found.run}' if found.run else 'a new run'}")
     counts = [f"{found.counts[status]:,} {words}" for status, words in _WORDS.items() if found.counts.get(status)]
     page.text(", ".join(counts))
+    if found.forecast is not None:
+        page.text(f"to run: {found.forecast.words()}")
     if missing:
         page.text(f"{', '.join(missing)}: not installed, so that this can be planned but not run")
     rows = [(each.job.number, each.job.name, each.status, each.reason) for each in found.first]

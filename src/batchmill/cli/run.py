@@ -30,6 +30,11 @@ _Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help=
 _Sample = Annotated[int | None, typer.Option("--sample", min=1, metavar="N", help="run only N jobs, spread over all")]
 _Only = Annotated[str | None, _limit("--only", "GLOB", "run only jobs whose name matches, such as `'bolie_*'`")]
 _Group = Annotated[str | None, _limit("--group", "G", "run only jobs of this group")]
+_Pilot = Annotated[
+    int | None,
+    typer.Option("--pilot", min=1, metavar="N", help="run N jobs, say what the others will cost, and ask"),
+]
+_Yes = Annotated[bool, typer.Option("--yes", "-y", help="go on after the pilot without asking")]
 _KeepFailed = Annotated[bool, typer.Option("--keep-failed", help="do not run failed jobs again")]
 _Fresh = Annotated[bool, typer.Option("--fresh", help="do not take results of other runs")]
 _Inline = Annotated[bool, typer.Option("--inline", help="in this process, one job at a time, for a debugger")]
@@ -47,6 +52,8 @@ def run_command(
     sample: _Sample = None,
     only: _Only = None,
     group: _Group = None,
+    pilot: _Pilot = None,
+    yes: _Yes = False,
     keep_failed: _KeepFailed = False,
     fresh: _Fresh = False,
     inline: _Inline = False,
@@ -58,6 +65,8 @@ def run_command(
     from batchmill.api.running import Invocation, choice_of, execute
     from batchmill.api.runs import home_path
     from batchmill.cli.driving import display, finish, say_inline
+    from batchmill.cli.pilot import refuse_unanswerable, run_with_pilot
+    from batchmill.errors import UsageError
 
     given = {
         "limits.workers": workers,
@@ -67,11 +76,19 @@ def run_command(
         "name": name,
     }
     changes = [*(overrides or ()), *(f"{path}={_quoted(path, value)}" for path, value in given.items() if value)]
+    if pilot and (limit or sample):
+        raise UsageError("`--pilot` runs all jobs in the end", hint="leave out `--limit` and `--sample`")
     choice = choice_of(only, group, limit, sample)
     if inline:
         say_inline(output)
     invocation = Invocation(home_path(home), choice, keep_failed, fresh, inline)
-    return finish(execute(from_file(file, changes), invocation, display(output)), output)
+    batch = from_file(file, changes)
+    if pilot is None:
+        return finish(execute(batch, invocation, display(output)), output)
+    refuse_unanswerable(yes)
+    first = choice_of(only, group, pilot, None)
+    assert first is not None  # it has a limit
+    return finish(run_with_pilot(batch, invocation, first, yes, output, display(output)), output)
 
 
 def _quoted(path: str, value: str) -> str:

@@ -60,6 +60,14 @@ class TaskSource(NamedTuple):
     search_path: tuple[str, ...] = ()
 
 
+class Estimate(NamedTuple):
+    """What one job may come to before it runs, each as (least, most): tokens in and out, and US dollars (None: no
+    price is known)."""
+
+    tokens: tuple[float, float]
+    cost: tuple[float, float] | None = None
+
+
 @dataclass(frozen=True)
 class Task:
     """A task: what is done for each job. Make one with the `task` decorator.
@@ -86,7 +94,9 @@ class Task:
     metrics: Callable[[Any], Mapping[str, Any]] | None = None
     expand: Callable[[str], list[dict[str, Any]] | Invalid] | None = None
     inputs: Callable[[Any], list[str]] | None = None  # paths of input files, beyond the InputFile fields
+    unreadable: Literal["fail", "skip"] = "fail"  # what an input file does that is not there or cannot be read
     bind: Callable[[Mapping[str, Any], str], Bound] | None = None  # (params, folder of the manifest)
+    estimate: Callable[[Any], Estimate] | None = None  # of validated parameters, for `plan`
     prepare: Callable[..., Any] | None = None
     setup: Callable[[], None] | None = None
     summarise: Callable[..., Any] | None = None

@@ -15,7 +15,7 @@ from batchmill.errors import TaskError
 from batchmill.model import units
 from batchmill.model.near import did_you_mean
 from batchmill.model.states import FailureKind, Mode
-from batchmill.model.tasks import Bound, Invalid, Metric, ShortName, Task, TaskSource
+from batchmill.model.tasks import Bound, Estimate, Invalid, Metric, ShortName, Task, TaskSource
 from batchmill.plugins import source as sources
 
 Function = Callable[..., Any]
@@ -36,7 +36,9 @@ class Options(TypedDict, total=False):
     metric_columns: Sequence[Metric]
     expand: Callable[[str], list[dict[str, Any]] | Invalid] | None
     inputs: Callable[[Any], list[str]] | None
+    unreadable: Literal["fail", "skip"]
     bind: Callable[[Mapping[str, Any], str], Bound] | None
+    estimate: Callable[[Any], Estimate] | None
     prepare: Function | None
     setup: Callable[[], None] | None
     summarise: Function | None
