@@ -164,4 +164,9 @@ class Permanent(Exception):
 
 
 class Skip(Exception):
-    """Raised by a task: this job has nothing to do; it ends `skipped` with this reason."""
+    """Raised by a task: this job has nothing to do; it ends `skipped` with this reason, and with a `kind` if one is
+    given (a word of the task's own, such as `empty` or `too_large`)."""
+
+    def __init__(self, message: str = "", *, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind

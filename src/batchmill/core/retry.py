@@ -48,7 +48,7 @@ def verdict(
 
 
 def _allowed(outcome: Outcome, retry: Retry, task_attempts: Mapping[FailureKind, int]) -> int:
-    kind = outcome.kind or FailureKind.ERROR
+    kind = FailureKind(outcome.kind or FailureKind.ERROR)
     if outcome.retry_after is not None:
         return retry.attempts or ATTEMPTS_FOR_RETRY_LATER
     if retry.on is not None:

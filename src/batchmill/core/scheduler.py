@@ -223,10 +223,9 @@ def _prepared(s: State, event: ev.Prepared) -> None:
         return
     if event.invalid:
         s.book.drop(row)
-        outcome = Outcome(
-            JobState.FAILED, Usage(s.now, s.now), kind=FailureKind.INVALID, message=event.invalid, permanent=True
-        )
-        ending.finish(s, row, outcome)
+        state = JobState.SKIPPED if event.skip else JobState.FAILED
+        kind = event.skip or FailureKind.INVALID
+        ending.finish(s, row, Outcome(state, Usage(s.now, s.now), kind=kind, message=event.invalid, permanent=True))
         return
     row = row._replace(key=event.key, steps=event.steps)
     s.record(facts.JobKeyed(s.now, row.job, str(event.key)))

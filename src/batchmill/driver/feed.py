@@ -62,6 +62,7 @@ class FeedSettings(NamedTuple):
     reuse: Mapping[str, Reuse]  # by task
     fresh: bool  # results of other runs do not count
     inline: bool  # every job runs in this process
+    skipping: frozenset[str] = frozenset()  # tasks whose jobs are skipped when an input file cannot be read
 
 
 class Digested(NamedTuple):
@@ -71,6 +72,7 @@ class Digested(NamedTuple):
     digests: tuple[str, ...]
     fresh: tuple[FileIdentity, ...]  # digests that the home did not know
     invalid: str
+    skip: str = ""  # the kind, where that skips the job
 
 
 class Feeder:
@@ -177,14 +179,14 @@ class Feeder:
         known = {item: index.digest_of(item) for item in row.inputs}
 
         def work() -> None:
-            self._work.put(_digested(row, known))
+            self._work.put(_digested(row, known, row.task in self._settings.skipping))
 
         self._helpers.submit(work)
 
     def _keyed(self, reader: LedgerReader, index: HomeIndex, item: Digested) -> Prepared:
         row = item.row
         if item.invalid:
-            return Prepared(time.monotonic(), row.job, None, None, item.invalid)
+            return Prepared(time.monotonic(), row.job, None, None, item.invalid, skip=item.skip)
         for one, digest in zip(row.inputs, item.digests, strict=True):
             if one in item.fresh:
                 index.remember_digest(one, digest)
@@ -194,11 +196,15 @@ class Feeder:
         return Prepared(time.monotonic(), row.job, key, keyed.source, steps=reader.steps(key))
 
 
-def _digested(row: Row, known: Mapping[FileIdentity, str | None]) -> Digested:
+def _digested(row: Row, known: Mapping[FileIdentity, str | None], skips: bool) -> Digested:
     digests: list[str] = []
     fresh: list[FileIdentity] = []
     for planned in row.inputs:
         try:
+            if planned.is_missing:
+                if os.path.exists(planned.path):  # a folder, perhaps
+                    return _invalid(row, planned, "is not a file", "unreadable")
+                return _invalid(row, planned, "does not exist", "not_found")
             if identity(planned.path) != planned:
                 return _invalid(row, planned, "changed since it was planned; run the same command again")
             digest = known[planned] or digest_file(planned.path)
@@ -207,10 +213,11 @@ def _digested(row: Row, known: Mapping[FileIdentity, str | None]) -> Digested:
                 if identity(planned.path) != planned:
                     return _invalid(row, planned, "changed while it was read")
         except OSError as error:
-            return _invalid(row, planned, f"cannot be read: {os.strerror(error.errno or 0)}")
+            kind = "not_found" if isinstance(error, FileNotFoundError) else "unreadable"
+            return _invalid(row, planned, f"cannot be read: {os.strerror(error.errno or 0)}", kind if skips else "")
         digests.append(digest)
     return Digested(row, tuple(digests), tuple(fresh), "")
 
 
-def _invalid(row: Row, planned: FileIdentity, what: str) -> Digested:
-    return Digested(row, (), (), f"input file `{planned.path}` {what}")
+def _invalid(row: Row, planned: FileIdentity, what: str, skip: str = "") -> Digested:
+    return Digested(row, (), (), f"input file `{planned.path}` {what}", skip)

@@ -223,4 +223,5 @@ def _feed_settings(order: Order, policy: Policy, offset: float) -> FeedSettings:
         reuse={name: order.manifest.reuse or task.reuse for name, task in order.tasks.items()},
         fresh=order.fresh,
         inline=order.inline,
+        skipping=frozenset(name for name, task in order.tasks.items() if task.unreadable == "skip"),
     )

@@ -21,7 +21,7 @@ _ENGINE = str(Path(__file__).parent)
 def outcome_of(error: BaseException, usage: Usage) -> Outcome:
     """The outcome of an attempt that ended with this exception, also with one that ends programs."""
     if isinstance(error, Skip):
-        return Outcome(JobState.SKIPPED, usage, message=_message(error))
+        return Outcome(JobState.SKIPPED, usage, kind=clean(error.kind) or None, message=_message(error))
     return Outcome(
         JobState.FAILED,
         usage,

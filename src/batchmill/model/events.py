@@ -40,7 +40,8 @@ class Loaded(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """The input files of a job are digested: its key, a result that exists, or why it is invalid."""
+    """The input files of a job are digested: its key, a result that exists, or why it is invalid. `skip` is the kind
+    of a skip: then `invalid` says why the job is skipped."""
 
     at: float
     job: int
@@ -48,6 +49,7 @@ class Prepared(NamedTuple):
     source: Source | None = None
     invalid: str = ""
     steps: tuple[SavedStep, ...] = ()  # finished ones, kept under this key
+    skip: str = ""
 
 
 class Ready(NamedTuple):

@@ -32,6 +32,16 @@ class FileIdentity(NamedTuple):
     mtime_ns: int
     inode: int
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there was no such file at planning, for a task that skips what it cannot read."""
+        return self.size < 0
+
+
+def missing(path: str) -> FileIdentity:
+    """The identity of a file that is not there."""
+    return FileIdentity(path, -1, 0, 0)
+
 
 class PlannedJob(NamedTuple):
     """One job of a plan. `key` is None until its input files are digested (just before its start)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from batchmill.model.states import FailureKind, JobState
+from batchmill.model.states import JobState
 
 
 class Blob(NamedTuple):
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 
     state: JobState  # SUCCEEDED, FAILED, SKIPPED or CANCELLED
     usage: Usage
-    kind: FailureKind | None = None
+    kind: str | None = None  # of a failure, a FailureKind; of a skip, the task's own word
     message: str = ""
     exceptions: tuple[str, ...] = ()  # class names, from the raised class to its bases
     traceback: str = ""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from batchmill.errors import BatchmillError, TaskError
-from batchmill.model.jobs import FileIdentity
+from batchmill.model.jobs import FileIdentity, missing
 from batchmill.model.near import did_you_mean
 from batchmill.model.states import Mode
 from batchmill.model.tasks import InputMark, Task
@@ -104,6 +104,9 @@ class Binder:
             try:
                 found.setdefault(place, identity(place))
             except (OSError, ValueError) as error:
+                if self.task.unreadable == "skip" and not isinstance(error, ValueError):
+                    found.setdefault(place, missing(place))
+                    continue
                 reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {_why(error)}"
                 hint = "paths are relative to the manifest's folder"
                 faults.append(Fault((name,) if name else (), f"the file `{path}` {reason}", hint))

@@ -28,12 +28,12 @@ class Combinations:
         self._checker = checker
         self._matrix_section = manifest.matrix or MatrixSection()
         self._files_section = manifest.files
-        self._files = None if manifest.files is None else self._file_set(manifest.files, now)
         self._matrix = None if manifest.matrix is None else Matrix(manifest.matrix)
         self._fixed = {**manifest.defaults, **self._matrix_section.base_params}
         self._probed: list[Ready] = []
         self._first: Piece | None = None
         self._binder = checker.binder(None, ("task",))
+        self._files = None if manifest.files is None else self._file_set(manifest.files, now)
         self._product = self._make_product()
         if self._binder is not None:
             self._first = self._first_piece()
@@ -65,7 +65,8 @@ class Combinations:
 
     def _file_set(self, section: FilesSection, now: float) -> FileSet | None:
         try:
-            files = FileSet(section, self._checker.folder, now)
+            may_lack = self._binder is not None and self._binder.task.unreadable == "skip"
+            files = FileSet(section, self._checker.folder, now, may_lack=may_lack)
         except ValueError as error:
             self._checker.problem(("files", "modified_since"), str(error), code="plan/files")
             return None

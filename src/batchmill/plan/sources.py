@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from batchmill.errors import PlanError, Problem
 from batchmill.model import units
-from batchmill.model.jobs import FileIdentity
+from batchmill.model.jobs import FileIdentity, missing
 from batchmill.model.manifest import FilesSection
 
 WINDOW = 100_000  # names of one folder held at a time: about 15 MB
@@ -38,9 +38,11 @@ class FileSet:
     """The files of a `files` section: those of its folder in the order of their names (a folder's files before its
     subfolders), then `paths`, then the list; each file once. Iterating it reads the file system anew."""
 
-    def __init__(self, section: FilesSection, folder: str, now: float) -> None:
-        """`now` is the wall time that `modified_since: 7d` counts from. Raises ValueError for an unreadable date."""
+    def __init__(self, section: FilesSection, folder: str, now: float, *, may_lack: bool = False) -> None:
+        """`now` is the wall time that `modified_since: 7d` counts from. With `may_lack`, a file that is named and not
+        there is an item whose identity says so, not a problem. Raises ValueError for an unreadable date."""
         self._section = section
+        self._may_lack = may_lack
         self._folder = os.path.abspath(folder)
         self._oldest = modified_since(section.modified_since, now)
         self._exclude = [glob(pattern) for pattern in section.exclude]
@@ -53,7 +55,7 @@ class FileSet:
             hint = "paths are relative to the manifest's folder"
             message = f"there is no folder `{self._section.directory}`"
             found.append(problem(("files", "directory"), "plan/missing-folder", message, hint=hint))
-        for number, path in enumerate(self._section.paths):
+        for number, path in enumerate(() if self._may_lack else self._section.paths):
             if reason := _unusable(os.path.join(self._folder, path)):
                 where = ("files", "paths", number)
                 found.append(problem(where, "plan/missing-file", f"`{path}` {reason}"))
@@ -65,7 +67,7 @@ class FileSet:
         if reason := _unusable(os.path.join(self._folder, name)):
             return [problem(("files", "from"), "plan/missing-file", f"the list `{name}` {reason}")]
         found: list[Problem] = []
-        for line, path in self._listed():
+        for line, path in () if self._may_lack else self._listed():
             reason = _unusable(os.path.join(self._folder, path))
             if reason and len(found) < MAX_PROBLEMS:
                 found.append(Problem("plan/missing-file", f"`{path}` {reason}", name, line, 1, len(path), path))
@@ -83,7 +85,10 @@ class FileSet:
             seen.add(place)
             # a path from the root would drown the name in a table
             label = os.path.basename(path) if os.path.isabs(path) else path
-            item = _item(path, os.path.splitext(label)[0], self._folder)
+            label = os.path.splitext(label)[0]
+            item = _item(path, label, self._folder)
+            if item is None and self._may_lack:
+                item = FileItem(path, label, missing(os.path.abspath(os.path.join(self._folder, path))))
             if item is not None and not self._excluded(item.path) and self._wanted(item):
                 yield item
 
@@ -99,6 +104,8 @@ class FileSet:
         return any(pattern(os.path.basename(path), path) for pattern in self._exclude)
 
     def _wanted(self, item: FileItem) -> bool:
+        if item.identity.is_missing:  # it was named: its absence is told
+            return True
         size, low, high = item.identity.size, self._section.min_size, self._section.max_size
         if (low is not None and size < low) or (high is not None and size > high):
             return False

@@ -19,7 +19,7 @@ from batchmill.model import facts
 from batchmill.model.jobs import Row, SavedStep, Source
 from batchmill.model.limits import Limits
 from batchmill.model.outcomes import Outcome
-from batchmill.model.states import FailureKind, JobState, RunState
+from batchmill.model.states import JobState, RunState
 from batchmill.testing.clock import FakeClock
 
 Post = Callable[[ev.Event], None]
@@ -42,7 +42,7 @@ class Record:
     cached: bool = False
     quarantined: bool = False
     source: Source | None = None
-    kind: FailureKind | None = None
+    kind: str | None = None
     attempts: list[facts.AttemptEnded] = field(default_factory=list)
     ends: int = 0  # how often it reached an end, since it was reset
 
