@@ -64,6 +64,13 @@ _BY_STATUS: dict[int, Kind] = {
 }  # fmt: skip
 
 
+_BY_TYPE = {
+    "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
+    "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429, "rate_limit_exceeded": 429,
+    "timeout_error": 504, "overloaded_error": 529,
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why there is no answer. `message` is for people and holds no secret; `after`: the seconds that the server asks
@@ -198,11 +205,11 @@ def _error_of(body: bytes, names: tuple[str, ...] = ("error", "detail")) -> Any:
 
 
 def _status_of(reply: HttpReply, error: Any) -> int:
-    """The status of the reply, or the `code` of an error in a reply of status 200."""
-    code = error.get("code") if isinstance(error, dict) else None
-    if reply.status < 300:
-        return code if isinstance(code, int) and 400 <= code < 600 else 500
-    return reply.status
+    """The status of the reply, or of the error in a reply of status 200, as in a stream."""
+    if reply.status >= 300:
+        return reply.status
+    code, kind = (error.get("code"), str(error.get("type"))) if isinstance(error, dict) else (None, "")
+    return code if isinstance(code, int) and 400 <= code < 600 else _BY_TYPE.get(kind, 500)
 
 
 def _message_of(error: Any, reply: HttpReply) -> str:

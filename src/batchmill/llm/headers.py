@@ -30,6 +30,8 @@ def seconds(text: str) -> float | None:
     bare = number(text)
     if bare is not None:
         return bare
+    if text[-1:] == "s" and (bare := number(text[:-1])) is not None:  # the common form, and the regular one is slow
+        return bare
     parts = _SPAN.findall(text)
     if not parts or _SPAN.sub("", text).strip():
         return None
@@ -42,7 +44,7 @@ def number(text: str | None) -> float | None:
         value = float(text or "")
     except ValueError:
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return value if 0 <= value < math.inf else None
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -74,13 +76,10 @@ def openai_limits(headers: Mapping[str, str], requests_per: float = MINUTE) -> Q
     period times what is missing of the limit. Where nothing is missing yet, requests are per `requests_per` seconds.
     """
     get = headers.get
-    if "x-ratelimit-limit-requests" in headers or "x-ratelimit-limit-tokens" in headers:
-        return _limit(
-            get("x-ratelimit-limit-requests"),
-            _period(headers, "requests", requests_per),
-            get("x-ratelimit-limit-tokens"),
-            _period(headers, "tokens", MINUTE),
-        )
+    requests, tokens = get("x-ratelimit-limit-requests"), get("x-ratelimit-limit-tokens")
+    if requests or tokens:
+        requests_per = _period(headers, "requests", requests, requests_per)
+        return _limit(requests, requests_per, tokens, _period(headers, "tokens", tokens, MINUTE))
     return _limit(
         get("x-ratelimit-limit-requests-minute"),
         MINUTE,
@@ -97,13 +96,14 @@ def anthropic_limits(headers: Mapping[str, str]) -> QuotaLimit | None:
     return _limit(headers.get("anthropic-ratelimit-requests-limit"), MINUTE, tokens, MINUTE)
 
 
-def _period(headers: Mapping[str, str], what: str, otherwise: float) -> float:
-    limit = number(headers.get(f"x-ratelimit-limit-{what}"))
-    remaining = number(headers.get(f"x-ratelimit-remaining-{what}"))
-    reset = seconds(headers.get(f"x-ratelimit-reset-{what}", ""))
-    if limit is None or remaining is None or not reset or remaining >= limit:
+def _period(headers: Mapping[str, str], what: str, limit: str | None, otherwise: float) -> float:
+    reset, remaining = headers.get(f"x-ratelimit-reset-{what}"), headers.get(f"x-ratelimit-remaining-{what}")
+    if not (limit and reset and remaining):
         return otherwise
-    return DAY if reset * limit / (limit - remaining) > DAY / 24 else MINUTE
+    most, left, until = number(limit), number(remaining), seconds(reset)
+    if most is None or left is None or not until or left >= most:
+        return otherwise
+    return DAY if until * most / (most - left) > DAY / 24 else MINUTE
 
 
 @lru_cache(maxsize=256)

@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
+from batchmill import __version__
 from batchmill.llm.transport import HttpReply, HttpRequest, StatusError, Timeouts, TransportError
 
 MAX_BODY = 64 * 1024 * 1024
@@ -71,7 +72,12 @@ class AiohttpTransport:
 
     def _new_session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=60)
-        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"batchmill/{__version__}"},
+            skip_auto_headers=("Accept", "Accept-Encoding"),  # answers are small: not worth unpacking
+        )
         return self._session
 
     def _route(self, request: HttpRequest) -> tuple[str | None, ssl.SSLContext | bool]:

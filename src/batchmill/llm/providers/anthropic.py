@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from batchmill.llm import headers
-from batchmill.llm.messages import Finish, Image, Message, Reply, Request
+from batchmill.llm.messages import Finish, Image, Message, Reply, Request, Usage
 from batchmill.llm.providers import reading
 from batchmill.llm.providers.base import Endpoint, Malformed, Seen
 from batchmill.llm.transport import HttpReply, HttpRequest
@@ -106,13 +106,14 @@ class Anthropic:
         return bool(whole.get("stop_reason"))
 
 
-def _usage(told: Mapping[str, Any]) -> Any:
-    """Anthropic counts cached and uncached input apart; together they are the input."""
-    parts = [told.get(f"{name}input_tokens") or 0 for name in ("cache_read_", "cache_creation_")]
-    counts = [reading.count(part) for part in (told.get("input_tokens"), *parts)]
-    if None in counts:
+def _usage(told: Mapping[str, Any]) -> Usage | None:
+    """Anthropic counts apart what was read from its cache and what was written there; all is input."""
+    names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    fresh, cached, written = (reading.count(told.get(name) or 0) for name in names)
+    tokens_out = reading.count(told.get("output_tokens"))
+    if "input_tokens" not in told or fresh is None or cached is None or written is None or tokens_out is None:
         return None
-    return reading.usage(sum(count or 0 for count in counts), told.get("output_tokens"), counts[1])
+    return Usage(fresh + cached + written, tokens_out, cached, written)
 
 
 def _content(message: Message) -> str | list[dict[str, Any]]:

@@ -72,14 +72,14 @@ def texts(value: Any) -> str:
 
 def usage(input: Any, output: Any, cached: Any = 0) -> Usage | None:
     """Tokens as told; None where the counts are nonsense, so that nobody is billed by them."""
-    counts = [count(value) for value in (input, output, 0 if cached is None else cached)]
-    if counts[0] is None or counts[1] is None:
+    tokens_in, tokens_out = count(input), count(output)
+    if tokens_in is None or tokens_out is None:
         return None
-    return Usage(counts[0], counts[1], min(counts[2] or 0, counts[0]))
+    return Usage(tokens_in, tokens_out, min(count(cached) or 0, tokens_in) if cached else 0)
 
 
 def count(value: Any) -> int | None:
     """A number of tokens, or None: also for booleans, fractions, negatives and the absurd."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if 0 <= value <= _MOST_TOKENS and value == int(value) else None
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
