@@ -84,11 +84,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them. `cached` of the `input` tokens were read from its prompt cache."""
+    """Tokens as the provider counted them. Of the `input` tokens, `cached` were read from its prompt cache, and
+    `written` were put there, where that has a price of its own."""
 
     input: int = 0
     output: int = 0
     cached: int = 0
+    written: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""Language models for jobs: metered, within limits, cached, retried, structured. A library on the public root.
+
+    from batchmill.llm import LLM
+
+    async def summarise(text: str, ctx: Context) -> str:
+        answer = await LLM(ctx).ask("openai/gpt-5-nano", f"Summarise in one sentence:\\n{text}")
+        return answer.text
+
+What is public is listed here and loaded when it is first used; the extra `batchmill[llm]` brings what it needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchmill.llm.answers import Answer, ModelError, Stage
+    from batchmill.llm.cascade import Cascade
+    from batchmill.llm.client import LLM
+    from batchmill.llm.messages import Image, Message, Reply, Request, Usage
+    from batchmill.llm.settings import Settings
+    from batchmill.llm.settings import load as load_settings
+
+_HOMES = {
+    "LLM": "client",
+    "Answer": "answers",
+    "Cascade": "cascade",
+    "Image": "messages",
+    "Message": "messages",
+    "ModelError": "answers",
+    "Reply": "messages",
+    "Request": "messages",
+    "Settings": "settings",
+    "Stage": "answers",
+    "Usage": "messages",
+    "load_settings": "settings:load",
+}
+
+__all__ = [
+    "LLM",
+    "Answer",
+    "Cascade",
+    "Image",
+    "Message",
+    "ModelError",
+    "Reply",
+    "Request",
+    "Settings",
+    "Stage",
+    "Usage",
+    "load_settings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that holds it (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module `batchmill.llm` has no attribute `{name}`")
+    from importlib import import_module
+
+    module, _, attribute = home.partition(":")
+    value = getattr(import_module(f"batchmill.llm.{module}"), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,175 @@
+"""Replies by the content of their requests, shared by all runs of a user: one SQLite file, one writer thread a process.
+
+Raw replies are kept, before anybody reads them: what a mapper misreads today is read again tomorrow, unpaid. Keys are
+made here; what a reply means is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from hashlib import blake2b
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from batchmill.llm.messages import Request
+
+FORMAT = b"1"  # of the keys: another one forgets all replies
+_GATHER = 0.002  # seconds in which a busy writer gathers replies for one transaction
+_BUSY = 0.02  # seconds after a transaction in which the writer counts as busy
+_WAIT = 30.0  # seconds for the other processes that write
+KEPT = 30 * 86_400.0  # seconds for which a reply is kept
+_PURGED = 10_000  # older replies that are removed when the file is opened
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS replies (
+  key BLOB PRIMARY KEY,      -- of the request, see `reply_key`
+  at REAL NOT NULL,          -- seconds since 1970
+  owner BLOB NOT NULL,       -- of the job that asked, in its run
+  reader TEXT NOT NULL,      -- the version of the code that could not read it, or nothing
+  body BLOB NOT NULL         -- as it came
+);
+CREATE INDEX IF NOT EXISTS replies_at ON replies (at);
+"""
+_INSERT = "INSERT OR REPLACE INTO replies (key, at, owner, reader, body) VALUES (?, ?, ?, ?, ?)"
+_SELECT = "SELECT owner, reader, body FROM replies WHERE key = ? AND at >= ?"
+_PURGE = "DELETE FROM replies WHERE key IN (SELECT key FROM replies WHERE at < ? ORDER BY at LIMIT ?)"
+
+
+def reply_key(request: Request, family: str, variant: str = "") -> bytes:
+    """The key of a request's reply: 20 bytes. `variant` is whatever else tells it from an equal request."""
+    try:
+        canonical = request.canonical()
+    except ValueError:  # a lone surrogate, which JSON cannot hold
+        canonical = ascii(request).encode()
+    content = b"\0".join((FORMAT, family.encode(), ascii(variant).encode(), canonical))
+    return blake2b(content, digest_size=20).digest()
+
+
+def state_folder() -> Path:
+    """Where a user's runs share what they know: `$XDG_STATE_HOME/batchmill`."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "batchmill"
+
+
+class Stored(NamedTuple):
+    """A reply that was kept."""
+
+    owner: bytes
+    reader: str
+    body: bytes
+
+
+class _Row(NamedTuple):
+    key: bytes
+    at: float
+    owner: bytes
+    reader: str
+    body: bytes
+
+
+class _Waiting(NamedTuple):
+    """A row to be written, and who waits for it."""
+
+    row: _Row
+    loop: asyncio.AbstractEventLoop | None
+    written: asyncio.Future[None] | None
+
+
+class ReplyCache:
+    """The replies in one file. Any thread may read and write; any number of processes, too."""
+
+    def __init__(self, path: Path, kept: float = KEPT) -> None:
+        self._path, self._kept = path, kept
+        self._local = threading.local()
+        self._queue: SimpleQueue[_Waiting] = SimpleQueue()
+        self._prepare()
+        threading.Thread(target=self._serve, name="batchmill-replies", daemon=True).start()
+
+    def get(self, key: bytes, max_age: float | None = None) -> Stored | None:
+        """The reply under a key, unless it is older than `max_age` seconds. Raises sqlite3.Error."""
+        age = self._kept if max_age is None else min(max_age, self._kept)
+        found = self._reader().execute(_SELECT, (key, time.time() - age)).fetchone()
+        return None if found is None else Stored._make(found)
+
+    async def put(self, key: bytes, body: bytes, owner: bytes = b"", reader: str = "") -> None:
+        """Keep a reply; returns when it is on disk. Raises sqlite3.Error."""
+        loop = asyncio.get_running_loop()
+        written = loop.create_future()
+        self._queue.put(_Waiting(_Row(key, time.time(), owner, reader, body), loop, written))
+        await written
+
+    def put_later(self, key: bytes, body: bytes, owner: bytes = b"", reader: str = "") -> None:
+        """Keep a reply when there is time for it."""
+        self._queue.put(_Waiting(_Row(key, time.time(), owner, reader, body), None, None))
+
+    def _prepare(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path.touch(mode=0o600)  # before SQLite makes it readable for all
+        with closing(self._connect()) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(_SCHEMA)
+            connection.execute(_PURGE, (time.time() - self._kept, _PURGED))
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=_WAIT, isolation_level=None)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    def _reader(self) -> sqlite3.Connection:
+        """This thread's own connection."""
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = self._local.connection = self._connect()
+            found.execute("PRAGMA query_only = ON")
+        return found
+
+    def _serve(self) -> None:
+        connection, last = self._connect(), 0.0
+        while True:
+            batch = [self._queue.get()]
+            if time.monotonic() - last < _BUSY:
+                time.sleep(_GATHER)
+            batch += _rest(self._queue)
+            _tell(batch, _write(connection, [waiting.row for waiting in batch]))
+            last = time.monotonic()
+
+
+def _rest(queue: SimpleQueue[_Waiting]) -> Iterator[_Waiting]:
+    for _ in range(queue.qsize()):  # there is no other reader, so none of them is gone
+        yield queue.get_nowait()
+
+
+def _write(connection: sqlite3.Connection, rows: list[_Row]) -> Exception | None:
+    """Write rows in one transaction; what went wrong, if anything did."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(_INSERT, rows)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.rollback()
+        return error
+    return None
+
+
+def _tell(batch: list[_Waiting], error: Exception | None) -> None:
+    """Wake who waits: one call into each loop, however many wait there."""
+    waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for _, loop, written in batch:
+        if loop is not None and written is not None:
+            waiting.setdefault(loop, []).append(written)
+    for loop, futures in waiting.items():
+        with suppress(RuntimeError):  # a closed loop: nobody waits there any more
+            loop.call_soon_threadsafe(_end, futures, error)
+
+
+def _end(futures: list[asyncio.Future[None]], error: Exception | None) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None) if error is None else future.set_exception(error)

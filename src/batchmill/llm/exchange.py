@@ -1,0 +1,233 @@
+"""One request of a job, until there is a reply or no more hope: cache, grant, transport, settlement, another try.
+
+Each HTTP request is one `ctx.call`, so one row of the ledger. A reply is on disk before it is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sqlite3
+import time
+from typing import Any, Literal, NamedTuple
+
+from batchmill import Context, __version__
+from batchmill.llm import failures
+from batchmill.llm.answers import ModelError
+from batchmill.llm.bills import Bill, Purpose, dollars, reply_details
+from batchmill.llm.cache import ReplyCache, Stored, reply_key
+from batchmill.llm.failures import Failure
+from batchmill.llm.messages import Reply, Request
+from batchmill.llm.providers.base import Malformed
+from batchmill.llm.retries import Patience
+from batchmill.llm.routes import Way
+from batchmill.llm.secrets import conceal_bytes
+from batchmill.llm.service import Model, Service, cache_of_user, give_up_cache
+from batchmill.llm.structured import prompted
+from batchmill.llm.transport import HttpReply, TransportError
+
+CacheMode = Literal["on", "fresh", "off"]
+
+
+class Desk(NamedTuple):
+    """Who asks: the job, what it shares with others, and what it wants of the cache."""
+
+    ctx: Context
+    service: Service
+    cache: CacheMode = "on"
+    max_age: float | None = None
+
+    @property
+    def owner(self) -> bytes:
+        """The job in its run."""
+        return bytes.fromhex(self.ctx.idempotency_key)
+
+
+class Done(NamedTuple):
+    """A reply, and what it took: `requests` that left, and micro-cents (None: the price is unknown)."""
+
+    reply: Reply
+    requests: int
+    cost: int | None
+
+
+class Exchange:
+    """See the module. `run` is called once."""
+
+    def __init__(self, desk: Desk, model: Model, request: Request, purpose: Purpose, variant: str = "") -> None:
+        self._ctx, self._service, self._mode, self._max_age = desk
+        self._desk, self._model = desk, model
+        if request.images and not model.provider.sees:
+            raise ModelError(f"`{request.model}` takes no images", failure="unsupported", model=request.model)
+        native = request.schema is None or model.provider.native_schema
+        self._request = request if native else prompted(request)
+        self._purpose = purpose
+        self._key = reply_key(self._request, model.provider.family, variant)
+        self._requests, self._cost, self._priced = 0, 0, True
+
+    async def run(self) -> Done:
+        """The reply, from wherever. Raises ModelError, Permanent when a limit refuses, UsageError."""
+        cache = self._cache()
+        if cache is None:
+            return await self._ask(None)
+        flights, key = self._service.flights, self._key
+        if self._mode == "fresh":
+            key += self._desk.owner
+        while (flight := flights.get(key)) is not None:
+            await asyncio.wait((flight,))  # the same request is on its way: its reply will do
+        if (found := self._stored(cache)) is not None:
+            return found
+        flight = flights[key] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._ask(cache)
+        finally:
+            del flights[key]
+            flight.set_result(None)
+
+    # --- the cache ---------------------------------------------------------------------------------------------------
+
+    def _cache(self) -> ReplyCache | None:
+        # a function answers otherwise once it is edited
+        if self._mode == "off" or self._model.provider.family == "python":
+            return None
+        return cache_of_user(self._ctx.log)
+
+    def _stored(self, cache: ReplyCache) -> Done | None:
+        """What is kept under the key, if it can be read by now."""
+        try:
+            stored = cache.get(self._key, self._max_age)
+        except sqlite3.Error as error:
+            give_up_cache(self._ctx.log, error)
+            return None
+        if stored is None or stored.reader == __version__ or not self._may_use(stored):
+            return None
+        reply, failure = self._read(stored.body)
+        if reply is None or (failure is not None and failure.retry):
+            cache.put_later(self._key, stored.body, stored.owner, __version__)
+            return None
+        self._note_hit(reply, failure)
+        if failure is not None:
+            raise self._error(failure)
+        return Done(reply, 0, 0)
+
+    def _may_use(self, stored: Stored) -> bool:
+        """Whoever wants fresh replies takes those of the same job in the same run: it asked for them."""
+        return self._mode != "fresh" or stored.owner == self._desk.owner
+
+    def _note_hit(self, reply: Reply, failure: Failure | None) -> None:
+        """Tell the ledger that no request had to leave."""
+        details = {"model": self._request.model, "stage": self._purpose.stage, **reply_details(reply)}
+        if failure is not None:
+            details["failure"] = failure.kind
+        elif rung := self._purpose.judge(reply):
+            details["rung"] = rung
+        self._ctx.cache_hit(quota=self._model.quota, key=self._key.hex(), usage=details)
+
+    async def _keep(self, cache: ReplyCache | None, body: bytes) -> None:
+        """Bring a reply to disk, before anybody reads it."""
+        if cache is None:
+            return
+        try:
+            await cache.put(self._key, conceal_bytes(body), self._desk.owner)
+        except sqlite3.Error as error:
+            give_up_cache(self._ctx.log, error)
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, cache: ReplyCache | None) -> Done:
+        balancer = self._model.balancer
+        patience = Patience(1 + self._service.settings.retry_attempts)
+        way = balancer.pick()
+        answers = way.answers
+        while True:
+            reply, failure = await self._attempt(way, cache)
+            if failure is None:
+                assert reply is not None
+                balancer.went_well(way)
+                return Done(reply, self._requests, self._cost if self._priced else None)
+            elsewhere = balancer.failed(way, failure)
+            wait = patience.wait(failure, balancer.is_down(way, failure, answers))
+            if wait is None and not (elsewhere and failure.kind in ("auth", "no_money", "exhausted")):
+                raise self._error(failure)
+            if wait and not elsewhere:
+                await self._sleep(wait)
+            way = balancer.pick()
+            answers = way.answers
+
+    async def _attempt(self, way: Way, cache: ReplyCache | None) -> tuple[Reply | None, Failure | None]:
+        """One request: its reply, or what went wrong, or both."""
+        model, request, quota = self._model, self._request, way.endpoint.quota
+        size, price = model.tokens.size(request), model.price
+        most = None if price is None else price.most(model.tokens.most(size), request.max_tokens)
+        tokens = model.tokens.expected(size) + request.max_tokens
+        cost = None if most is None else dollars(most)
+        key, limit = self._key.hex(), model.limit_for(quota)
+        way.in_use += 1
+        try:
+            async with self._ctx.call(quota=quota, key=key, tokens=tokens, cost=cost, limit=limit) as call:
+                self._requests += 1
+                return await self._send(Bill(call, request, model.tokens, size, price, most), way, cache)
+        finally:
+            way.in_use -= 1
+
+    async def _send(self, bill: Bill, way: Way, cache: ReplyCache | None) -> tuple[Reply | None, Failure | None]:
+        model, reply = self._model, None
+        started = time.monotonic()
+        got = await self._receive(way)
+        bill.seconds = time.monotonic() - started
+        failure = failures.classify(model.provider.family, got)
+        if isinstance(got, HttpReply):
+            bill.status = got.status
+            self._tell_limits(bill.call, got, failure)
+            if failure is None:
+                await self._keep(cache, got.body)
+                reply, failure = self._read(got.body)
+                if failure is not None and failure.retry and cache is not None:
+                    cache.put_later(self._key, got.body, self._desk.owner, __version__)
+        self._add(bill.settle(reply, failure, self._purpose))
+        return reply, failure
+
+    async def _receive(self, way: Way) -> HttpReply | TransportError:
+        model = self._model
+        try:
+            sent = model.provider.encode(self._request, way.endpoint)
+            return await model.transport.send(sent, self._service.timeouts)
+        except TransportError as error:
+            return error
+
+    def _read(self, body: bytes) -> tuple[Reply | None, Failure | None]:
+        """The reply in a body of status 200, and what is wrong with it."""
+        try:
+            reply = self._model.provider.decode(body)
+        except Malformed as error:
+            return None, failures.classify(self._model.provider.family, error)
+        return reply, failures.judge(reply)
+
+    def _tell_limits(self, call: Any, reply: HttpReply, failure: Failure | None) -> None:
+        """Pass on what the reply tells of limits, when that is news."""
+        refused = failure is not None and failure.kind == "rate_limited"
+        limit, pause = self._model.provider.seen(reply, time.time())
+        if refused and failure is not None:
+            pause = failure.after or pause
+        if refused or pause or (limit is not None and self._model.is_news(limit)):
+            call.limit_seen(limit, pause=pause, refused=refused)
+
+    def _add(self, cost: int | None) -> None:
+        self._priced = self._priced and cost is not None
+        self._cost += cost or 0
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait without losing the job's time: in a plain process task, its context waits itself."""
+        waiting = self._ctx.sleep(seconds)
+        if inspect.isawaitable(waiting):
+            await waiting
+
+    def _error(self, failure: Failure) -> ModelError:
+        name = self._request.model
+        return ModelError(f"`{name}`: {failure.message}", failure=failure.kind, model=name)
+
+
+async def exchange(desk: Desk, request: Request, purpose: Purpose, variant: str = "") -> Done:
+    """The reply to one request, see Exchange.run. Raises ModelError, Permanent when a limit refuses, UsageError."""
+    model = desk.service.known(request.model) or await desk.service.open(request.model)
+    return await Exchange(desk, model, request, purpose, variant).run()
