@@ -1,0 +1,177 @@
+"""A question about a whole document: asked about each part, and the answers combined. Each request is a saved step.
+
+How a request gets to a model is not known here: `ask` does that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple, TypeVar
+
+from batchmill import Context
+from batchmill.llm.messages import Request
+from batchmill.workloads.documents.chunking import split, tokens
+from batchmill.workloads.documents.conversation import Conversation, Share
+from batchmill.workloads.documents.readers import Document
+
+_SMALLEST = 50  # tokens of a part
+_INLINE = 200_000  # characters that are cut in the event loop; more would stop the other jobs for too long
+_Value = TypeVar("_Value")
+
+
+class Said(NamedTuple):
+    """A model's answer to one request. `data` is the checked value where there is a schema; tokens as the provider
+    counted them, also where the reply came from the cache."""
+
+    text: str
+    data: Any = None
+    truncated: bool = False
+    model: str = ""
+    input: int = 0
+    output: int = 0
+    cached_input: int = 0
+
+
+class TooLong(Exception):
+    """Raised by `ask`: the model cannot read so much at once."""
+
+
+class Answered(NamedTuple):
+    """The answer to one question: the last word, the answers of the parts where they were not combined, and all that
+    was said on the way."""
+
+    said: Said
+    parts: tuple[Said, ...]
+    everything: tuple[Said, ...]
+    chunks: int
+
+
+Ask = Callable[[Request], Awaitable[Said]]
+
+
+class Cutting(NamedTuple):
+    """How a document is divided: tokens and images of a part, tokens in common, and whether answers are combined."""
+
+    size: int
+    overlap: int
+    images: int
+    combine: bool
+
+
+class Interview:
+    """Asks about one document. Questions after the first know what size of parts the model can read."""
+
+    def __init__(
+        self, ctx: Context, ask: Ask, conversation: Conversation, document: Document, cutting: Cutting
+    ) -> None:
+        self._ctx, self._ask, self._conversation, self._document = ctx, ask, conversation, document
+        self._cutting = cutting
+
+    async def answer(self, name: str, question: str | None, *, alone: bool) -> Answered:
+        """The answer to one question; `name` begins the names of its steps. Raises TooLong when even small parts are.
+
+        With `alone`, a job of one request needs no step: its result is saved right after it.
+        """
+        while True:
+            cutting = self._cutting
+            shares = await self._shares(cutting)
+            try:
+                return await self._answer(name, question, shares, alone=alone)
+            except TooLong:
+                smaller = min(cutting.size, tokens(self._document.text)) // 2
+                if smaller < _SMALLEST:
+                    raise
+                if self._cutting is cutting:  # no other question found out meanwhile
+                    self._cutting = cutting._replace(size=smaller)
+
+    async def _shares(self, cutting: Cutting) -> list[Share]:
+        document = self._document
+        arguments = (document.text, cutting.size, cutting.overlap, document.header, document.is_table)
+        if len(document.text) <= _INLINE:
+            texts = split(*arguments)
+        else:
+            texts = await self._ctx.offload(split, *arguments)
+        pictures, most = document.pictures, cutting.images
+        batches = [pictures[start : start + most] for start in range(0, len(pictures), most)]
+        if len(texts) == 1 and len(batches) <= 1:
+            return [Share(texts[0], batches[0] if batches else ())]
+        return [*(Share(text) for text in texts if text.strip()), *(Share("", batch) for batch in batches)]
+
+    async def _answer(self, name: str, question: str | None, shares: Sequence[Share], *, alone: bool) -> Answered:
+        count = len(shares)
+        if count == 1:
+            request = self._conversation.about(shares[0], question)
+            said = await (self._ask(request) if alone else self._step(name, request))
+            return Answered(said, (), (said,), 1)
+        requests = [self._conversation.about(share, question) for share in shares]
+        steps = [self._step(f"{name} part {n} of {count}", request) for n, request in enumerate(requests, start=1)]
+        parts = tuple(await together(steps))
+        if not self._cutting.combine:
+            text = "\n\n".join(part.text for part in parts)
+            whole = Said(text, truncated=any(part.truncated for part in parts), model=parts[0].model)
+            return Answered(whole, parts, parts, count)
+        combined = await self._combined(name, question, parts)
+        return Answered(combined[-1], (), (*parts, *combined), count)
+
+    async def _combined(self, name: str, question: str | None, parts: Sequence[Said]) -> list[Said]:
+        """All that is said while answers become one; the last is the one. Too many for one request are combined in
+        groups first."""
+        everything: list[Said] = []
+        level = 1
+        while True:
+            groups = _groups([_spoken(part) for part in parts], self._cutting.size)
+            requests = [self._conversation.combining(group, question) for group in groups]
+            last = len(groups) == 1
+            steps = [
+                self._step(f"{name} combined" if last else f"{name} combined {level}.{number}", request)
+                for number, request in enumerate(requests, start=1)
+            ]
+            parts = await together(steps)
+            everything += parts
+            if last:
+                return everything
+            level += 1
+
+    async def _step(self, name: str, request: Request) -> Said:
+        async def ask(digest: str) -> Said:
+            return await self._ask(request)
+
+        digest = blake2b(request.canonical(), digest_size=16).hexdigest()
+        return Said(*await self._awaited(name, ask, digest))
+
+    async def _awaited(self, name: str, fn: Callable[[str], Awaitable[Said]], digest: str) -> Sequence[Any]:
+        saved: Sequence[Any] = await self._ctx.step(name, fn, digest)
+        return saved
+
+
+async def together(work: Sequence[Coroutine[Any, Any, _Value]]) -> list[_Value]:
+    """The values of coroutines that run at once. The first that fails ends the others, and its error is raised."""
+    running = [asyncio.ensure_future(each) for each in work]
+    try:
+        return list(await asyncio.gather(*running))
+    finally:
+        for each in running:
+            each.cancel()
+
+
+def _spoken(said: Said) -> str:
+    return said.text if said.data is None else json.dumps(said.data, ensure_ascii=False)
+
+
+def _groups(answers: Sequence[str], size: int) -> list[list[str]]:
+    """Answers in groups that one request can take, of two at least: each level has fewer."""
+    groups: list[list[str]] = []
+    used = 0
+    for answer in answers:
+        cost = tokens(answer) + 5
+        if not groups or (used + cost > size and len(groups[-1]) >= 2):
+            groups.append([])
+            used = 0
+        groups[-1].append(answer)
+        used += cost
+    if len(groups) > 1 and len(groups[-1]) == 1:
+        groups[-2] += groups.pop()
+    return groups
