@@ -206,11 +206,12 @@ class Exchange:
     def _tell_limits(self, call: Any, reply: HttpReply, failure: Failure | None) -> None:
         """Pass on what the reply tells of limits, when that is news."""
         refused = failure is not None and failure.kind == "rate_limited"
-        limit, pause = self._model.provider.seen(reply, time.time())
+        limit, pause, remaining, remaining_tokens = self._model.provider.seen(reply, time.time())
         if refused and failure is not None:
             pause = failure.after or pause
         if refused or pause or (limit is not None and self._model.is_news(limit)):
-            call.limit_seen(limit, pause=pause, refused=refused)
+            left = {"remaining": remaining, "remaining_tokens": remaining_tokens}
+            call.limit_seen(limit, pause=pause, refused=refused, **left)
 
     def _add(self, cost: int | None) -> None:
         self._priced = self._priced and cost is not None

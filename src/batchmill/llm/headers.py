@@ -69,6 +69,14 @@ def pause_of(reply: HttpReply, now: float) -> float:
     return (retry_after(reply.headers, now) or 0.0) if reply.status >= 400 else 0.0
 
 
+def left(limit: QuotaLimit, headers: Mapping[str, str], names: str) -> tuple[float | None, float | None]:
+    """What is left of the requests and tokens a minute. `names` is the name of the headers, with `{}` for what."""
+    return (
+        number(headers.get(names.format("requests"))) if limit.rate else None,
+        number(headers.get(names.format("tokens"))) if limit.tokens else None,
+    )
+
+
 def openai_limits(headers: Mapping[str, str], requests_per: float = MINUTE) -> QuotaLimit | None:
     """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` of OpenAI, Groq and most others.
 

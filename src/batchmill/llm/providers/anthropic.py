@@ -82,7 +82,9 @@ class Anthropic:
         """What a reply of any status tells of limits."""
         limit = headers.anthropic_limits(reply.headers)
         pause = headers.pause_of(reply, now)
-        return Seen(limit, pause) if limit or pause else headers.NOTHING
+        if limit is None:
+            return Seen(None, pause) if pause else headers.NOTHING
+        return Seen(limit, pause, *headers.left(limit, reply.headers, "anthropic-ratelimit-{}-remaining"))
 
     def absorb(self, whole: dict[str, Any], event: dict[str, Any]) -> str:
         """Add a stream event; the new text."""

@@ -30,10 +30,13 @@ class Endpoint:
 
 
 class Seen(NamedTuple):
-    """What a reply's headers tell of the limits of its quota: `pause` is the seconds to wait that it asks for."""
+    """What a reply tells of the limits of its quota: `pause` is the seconds to wait that it asks for, `remaining` and
+    `remaining_tokens` are what is left of the limits a minute."""
 
     limit: QuotaLimit | None = None
     pause: float = 0.0
+    remaining: float | None = None
+    remaining_tokens: float | None = None
 
 
 class Malformed(Exception):

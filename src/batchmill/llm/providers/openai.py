@@ -75,7 +75,9 @@ class OpenAI:
         """What a reply of any status tells of limits."""
         limit = headers.openai_limits(reply.headers, self.requests_per)
         pause = headers.pause_of(reply, now)
-        return Seen(limit, pause) if limit or pause else headers.NOTHING
+        if limit is None:
+            return Seen(None, pause) if pause else headers.NOTHING
+        return Seen(limit, pause, *headers.left(limit, reply.headers, "x-ratelimit-remaining-{}"))
 
     def absorb(self, whole: dict[str, Any], event: dict[str, Any]) -> str:
         """Add a `chat.completion.chunk`; the new text."""
