@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from batchmill.llm.answers import Answer, ModelError, Stage
     from batchmill.llm.cascade import Cascade
     from batchmill.llm.client import LLM
+    from batchmill.llm.embeddings import embed
     from batchmill.llm.messages import Image, Message, Reply, Request, Usage
     from batchmill.llm.settings import Settings
     from batchmill.llm.settings import load as load_settings
@@ -33,6 +34,7 @@ _HOMES = {
     "Settings": "settings",
     "Stage": "answers",
     "Usage": "messages",
+    "embed": "embeddings",
     "load_settings": "settings:load",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "Settings",
     "Stage",
     "Usage",
+    "embed",
     "load_settings",
 ]
 

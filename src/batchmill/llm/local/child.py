@@ -21,7 +21,7 @@ _PROMPT_CACHE_MIB = 0  # beyond what the slots hold; its default is 8 GB
 
 def main(options: dict[str, Any]) -> None:
     """Serve, and write one JSON line into the file whose lock this process holds once requests can come."""
-    _die_with(options["parent"])
+    die_with(options["parent"])
     # idle OpenMP threads would spin by default: up to 7 times slower where other processes use the cores
     os.environ["OMP_WAIT_POLICY"] = "passive"
     os.environ["OMP_NUM_THREADS"] = str(options["threads"])
@@ -53,7 +53,7 @@ def _serve(options: dict[str, Any], key: str) -> Any:
     return xllamacpp.Server(params)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill this process with its parent; leave at once if that is gone already."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
