@@ -9,6 +9,7 @@ from batchmill.cli.output import Output, say, write
 
 if TYPE_CHECKING:
     from batchmill.api.running import Finished
+    from batchmill.cli.options import FailOn
     from batchmill.live.base import Display
 
 
@@ -26,7 +27,7 @@ def say_inline(output: Output) -> None:
     say(output, f"inline: jobs run without {', '.join(InlineExecutor.limits_not_enforced)}")
 
 
-def finish(finished: Finished, output: Output) -> int:
+def finish(finished: Finished, output: Output, fail_on: FailOn | None = None) -> int:
     """Say what a run came to, on stderr for people, as JSON on stdout for programs; returns the exit code."""
     from batchmill.report.query import RunView
 
@@ -44,4 +45,4 @@ def finish(finished: Finished, output: Output) -> int:
                 say(output, f"nothing to do: every job of `{run.id}` has ended before")
             reports = [path for path in (run.folder / "report.md",) if path.is_file()]
             say(output, summary_page(view, written=reports))
-    return finished.exit_code
+    return finished.exit_code or int(fail_on is not None and run.counts.get(fail_on, 0) > 0)

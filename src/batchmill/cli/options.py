@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,18 @@ HomeOption = Annotated[
         help="the folder that holds the runs; default `.batchmill/` here",
         show_default=False,
     ),
+]
+
+
+class FailOn(StrEnum):
+    """States that count as a failure of the whole run."""
+
+    SKIPPED = "skipped"
+
+
+FailOnOption = Annotated[
+    FailOn | None,
+    typer.Option("--fail-on", metavar="skipped", help="exit with 1 also when jobs ended so", show_default=False),
 ]
 SetOption = Annotated[
     list[str] | None,

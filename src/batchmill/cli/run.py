@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from batchmill.cli.options import HomeOption, ManifestFile, OutputOption, SetOption
+from batchmill.cli.options import FailOnOption, HomeOption, ManifestFile, OutputOption, SetOption
 from batchmill.cli.output import Output
 
 EXAMPLE = (
@@ -57,6 +57,7 @@ def run_command(
     keep_failed: _KeepFailed = False,
     fresh: _Fresh = False,
     inline: _Inline = False,
+    fail_on: FailOnOption = None,
     output: OutputOption = Output.HUMAN,
     home: HomeOption = None,
 ) -> int:
@@ -84,11 +85,11 @@ def run_command(
     invocation = Invocation(home_path(home), choice, keep_failed, fresh, inline)
     batch = from_file(file, changes)
     if pilot is None:
-        return finish(execute(batch, invocation, display(output)), output)
+        return finish(execute(batch, invocation, display(output)), output, fail_on)
     refuse_unanswerable(yes)
     first = choice_of(only, group, pilot, None)
     assert first is not None  # it has a limit
-    return finish(run_with_pilot(batch, invocation, first, yes, output, display(output)), output)
+    return finish(run_with_pilot(batch, invocation, first, yes, output, display(output)), output, fail_on)
 
 
 def _quoted(path: str, value: str) -> str:
