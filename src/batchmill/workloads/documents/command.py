@@ -182,13 +182,16 @@ def _tell(run: Run, place: Path, output: Output) -> None:
         cached = f" ({counts['cached']:,} from earlier runs)" if counts["cached"] else ""
         said = [f"{counts['succeeded']:,} of {total:,} files done{cached}"]
         said += [f"{counts[state]:,} {state}" for state in ("failed", "skipped", "pending") if counts[state]]
+        if run.state != "finished":
+            said.insert(0, f"{run.state}: {run.reason}")
         typer.echo(f"{', '.join(said)}; results in {place}; more: `batchmill show {run.id}`", err=True)
 
 
 def _answers(run: Run) -> None:
     """Every answer on stdout; on a terminal only the first ones."""
     most = _SHOWN if sys.stdout.isatty() else None
-    for outcome in islice(run.results(), most):
+    ended = (outcome for outcome in run.results() if outcome.state != "pending")
+    for outcome in islice(ended, most):
         file = outcome.params.get("file") or outcome.name
         typer.echo(f"{_MARKS.get(outcome.state, '✗')} {_plain(str(file))}")
         kind, message = outcome.error or (outcome.state, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,8 @@ _COMMENTS = {
     "timeout": "of one file, in seconds; waiting for the model's limits does not count",
     "files": "also `exclude`, `max_size`, `modified_since`",
 }
+_COMMENTED = 2  # levels; deeper keys are the user's own
+_PLAIN_KEY = re.compile(r"(?!(?:true|false|null)$)[A-Za-z_][A-Za-z0-9_-]*")
 _WORKFLOW_FILES = {"directory": "directory", "pattern": "file_pattern", "paths": "files"}
 
 
@@ -119,36 +122,43 @@ def workflow(manifest: dict[str, Any]) -> str:
 
 def _yaml(value: dict[str, Any], depth: int = 0) -> str:
     """Block style, keys in their order, each text as JSON or as a block where it has several lines."""
+    return "".join(_pair(key, item, depth) for key, item in value.items())
+
+
+def _pair(key: str, item: Any, depth: int) -> str:
     pad = "  " * depth
-    lines = []
-    for key, item in value.items():
-        comment = f"  # {_COMMENTS[key]}" if key in _COMMENTS else ""
-        if isinstance(item, dict):
-            lines.append(f"{pad}{key}:{comment}\n{_yaml(item, depth + 1)}".rstrip("\n"))
-        elif isinstance(item, list) and item and isinstance(item[0], dict):
-            lines += [f"{pad}{key}:{comment}", *(_entry(each, depth + 1) for each in item)]
-        else:
-            lines.append(f"{pad}{key}: {_scalar(item, depth)}{comment}")
-    return "\n".join(lines) + "\n"
+    start = f"{pad}{key if _PLAIN_KEY.fullmatch(key) else _quoted(key)}:"
+    comment = f"  # {_COMMENTS[key]}" if depth < _COMMENTED and key in _COMMENTS else ""
+    if isinstance(item, dict) and item:
+        return f"{start}{comment}\n{_yaml(item, depth + 1)}"
+    if isinstance(item, list) and item and all(isinstance(each, dict) and each for each in item):
+        return f"{start}{comment}\n" + "".join(_entry(each, depth + 1) for each in item)
+    text = _scalar(item, depth)
+    return f"{start} {text}{'' if chr(10) in text else comment}\n"
 
 
 def _entry(value: dict[str, Any], depth: int) -> str:
-    text = _yaml(value, depth + 1).rstrip("\n")
-    return "  " * depth + "- " + text[2 * (depth + 1) :]
+    return "  " * depth + "- " + _yaml(value, depth + 1)[2 * (depth + 1) :]
 
 
 def _scalar(value: Any, depth: int) -> str:
-    if isinstance(value, str) and "\n" in value.strip() and value.isprintable() is False and _is_block(value):
+    if isinstance(value, str) and "\n" in value and _is_block(value):
         pad = "  " * (depth + 1)
-        return "|-\n" + "\n".join(pad + line if line else "" for line in value.strip("\n").split("\n"))
+        return "|-\n" + "\n".join(pad + line if line else "" for line in value.split("\n"))
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return json.dumps(value, ensure_ascii=False)
+    return _quoted(value)
+
+
+def _quoted(value: Any) -> str:
+    """JSON, which YAML reads alike, with escapes for what YAML does not allow as it is."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 
 
 def _is_block(text: str) -> bool:
     """Whether a YAML block keeps the text as it is: no odd white space, no control characters."""
-    lines = text.strip("\n").split("\n")
+    lines = text.split("\n")
     plain = all(line.isprintable() and line == line.rstrip() for line in lines)
     return plain and not lines[0].startswith(" ") and text == text.strip("\n")
 
