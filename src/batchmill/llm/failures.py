@@ -38,7 +38,7 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _UNSUPPORTED = re.compile(
-    r"(?:image|vision|multi-?modal|audio)[^.]{0,40}(?:not supported|unsupported)|not a multimodal model|at most 0 image"
+    r"(?:image|vision|multi-?modal|audio)[^.]{0,40}(?:not supported|unsupported|not enabled)|not a multimodal model|at most 0 image"
     r"|(?:does not|doesn't|not) support[^.]{0,40}(?:image|vision|response_format|json_schema|output.?format|schema)"
     r"|(?:image|image_url|vision)[^.]{0,30}only supported|missing data required for image input|mmproj"
     r"|(?:response_format|json_schema|output_config)[^.]{0,40}(?:not supported|unsupported)|unsupported image",

@@ -53,11 +53,12 @@ class Answer:
 
 
 class Problem(NamedTuple):
-    """An error reply: a fault's name or a limit's, in the words of the service; `wait` in seconds is for headers."""
+    """An error reply: a fault's name or a limit's, in the words of the service; `wait` is in seconds."""
 
     kind: str
     message: str
     wait: float | None = None
+    limit: float | None = None  # that was violated
 
 
 class BadRequest(Exception):

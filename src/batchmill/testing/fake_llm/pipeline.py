@@ -55,7 +55,7 @@ class Pipeline:
         """The reply to a request that waits for it."""
         self.counts.requests += 1
         try:
-            asked = self.read(family, request, from_json(request.body))
+            asked = self.read(family, request, _json(request.body))
         except BadRequest as error:
             return self.problem(family, Problem("invalid_request", str(error)))
         problem = self._refused(family, asked) or self._limited(asked)
@@ -133,7 +133,10 @@ class Pipeline:
         self.counts.refused += 1
         self.counts.violations[kind] += 1
         when = headers.go_duration(wait)
-        return Problem(kind, f"Rate limit reached on {kind}. Please try again in {when}.", wait)
+        b = self.behaviour
+        limit = {"requests": b.rpm, "tokens": b.tpm, "day": b.rpd}.get(kind)
+        unit = "requests per day (RPD)" if kind == "day" else kind
+        return Problem(kind, f"Rate limit reached on {unit}. Please try again in {when}.", wait, limit)
 
     def _quota(self, asked: Asked) -> Quota:
         quota = self._quotas.get((asked.key, asked.model))
@@ -252,6 +255,13 @@ class Pipeline:
             entry.tokens_in, entry.tokens_out, entry.cost = billed.tokens_in, billed.tokens_out, cost
             entry.billed = True
         self.log.append(entry)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return from_json(body)
+    except ValueError as error:
+        raise BadRequest(f"the body is not JSON: {error}"[:200]) from None
 
 
 def _most_tokens(asked: Asked) -> int:

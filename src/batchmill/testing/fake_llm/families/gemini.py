@@ -20,7 +20,7 @@ _ERRORS: dict[str, tuple[int, str]] = {
     "rate_limited_date": _EXHAUSTED,
     "day": _EXHAUSTED,
     "day_limit": _EXHAUSTED,
-    "no_money": _EXHAUSTED,
+    "no_money": (400, "FAILED_PRECONDITION"),
     "auth": (400, "INVALID_ARGUMENT"),
     "server": (500, "INTERNAL"),
     "unavailable": (503, "UNAVAILABLE"),
@@ -33,7 +33,7 @@ _ERRORS: dict[str, tuple[int, str]] = {
 _MESSAGES = {
     "auth": "API key not valid. Please pass a valid API key.",
     "unavailable": "The model is overloaded. Please try again later.",
-    "no_money": "Your prepayment credits are depleted. Please go to AI Studio to manage your project and billing.",
+    "no_money": "Please enable billing on your project in Google AI Studio.",
     "too_long": "The input token count ({tokens}) exceeds the maximum number of tokens allowed ({context}).",
     "no_images": "Image input modality is not enabled for this model",
 }
@@ -97,9 +97,11 @@ class Gemini:
         if problem.kind == "auth":
             error["details"] = [{"@type": f"{_TYPE}ErrorInfo", "reason": "API_KEY_INVALID"}]
         elif problem.wait is not None:
-            quota = _QUOTAS.get(problem.kind, "GenerateRequestsPerMinutePerProjectPerModel")
+            violation = {"quotaId": _QUOTAS.get(problem.kind, "GenerateRequestsPerMinutePerProjectPerModel")}
+            if problem.limit is not None:
+                violation["quotaValue"] = f"{problem.limit:.0f}"
             error["details"] = [
-                {"@type": f"{_TYPE}QuotaFailure", "violations": [{"quotaId": quota}]},
+                {"@type": f"{_TYPE}QuotaFailure", "violations": [violation]},
                 {"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{problem.wait:.3f}s"},
             ]
         return status, {"error": error}
