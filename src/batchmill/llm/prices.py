@@ -19,7 +19,7 @@ from batchmill.llm.messages import Usage
 
 MICRO_CENTS = 100_000_000  # in a US dollar
 TOKENS = 1_000_000  # prices are told for so many
-OWN_MACHINES = frozenset({"ollama", "llamacpp", "lmstudio", "vllm", "local", "python", "extractive"})
+OWN_MACHINES = frozenset({"ollama", "llamacpp", "lmstudio", "vllm", "local", "python", "extractive", "describe"})
 _FRESH = 600.0  # seconds for which a price is taken as it was: some differ by the hour of the day
 _INPUT, _OUTPUT = ("input_mtok", "input_image_mtok"), ("output_mtok", "output_reasoning_mtok")
 _KEYS = frozenset({"input", "output", "cached_input", "cache_write", "request"})
