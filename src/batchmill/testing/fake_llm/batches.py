@@ -108,9 +108,9 @@ class BatchStore:
         """Bring every batch to where it is now; those that end have their lines answered and billed."""
         now = self.pipeline.clock()
         for batch in self.batches.values():
-            if not batch.has_ended:
+            if batch.share < 1:
                 batch.share = min(1.0, (now - batch.created) / max(self.pipeline.behaviour.batch_time, 1e-9))
-                if batch.has_ended:
+                if batch.share == 1:
                     self._end(batch, round(len(batch.lines) * self.pipeline.behaviour.batch_done))
 
     def cancel(self, batch: Batch) -> None:

@@ -10,6 +10,11 @@ from batchmill.testing.fake_llm.behaviour import Behaviour
 from batchmill.testing.fake_llm.families.openai import CREATED
 from batchmill.testing.fake_llm.wire import HttpRequest, Reply
 
+_ALIVE: dict[str, dict[str, Any]] = {
+    "/api/version": {"version": "0.0.0"},
+    "/api/ps": {"models": []},
+    "/health": {"status": "ok"},
+}
 DEFAULT_MODELS = ("fake-small", "fake-large")
 
 
@@ -37,7 +42,7 @@ def _value(path: str, models: list[str], *, is_anthropic: bool) -> dict[str, Any
         return {"models": [{"name": f"models/{name}", "displayName": name} for name in models]}
     if path == "/api/tags":
         return {"models": [{"name": name, "model": name, "size": 1_000_000, "details": {}} for name in models]}
-    return {"/api/version": {"version": "0.0.0"}, "/api/ps": {"models": []}, "/health": {"status": "ok"}}.get(path)
+    return _ALIVE.get(path)
 
 
 def _openai(name: str) -> dict[str, Any]:

@@ -81,9 +81,9 @@ class Pipeline:
         if fault in ERRORS:
             problem = self._fault_problem(family, fault, asked)
         if problem is not None:
-            status, error = family.error(problem, asked)
+            status, told = family.error(problem, asked)
             self._note(family, asked, status, fault or problem.kind, None, batch)
-            return status, error
+            return status, told
         answer = self._answer(asked, fault)
         cost = self._bill(asked, answer, 0.5)
         self._note(family, asked, 200, fault if fault in spoiling.ANSWERS else "", answer, batch, cost)

@@ -80,7 +80,7 @@ class Service:
         if method == "GET":
             self.batches.advance()
             return {"counts": self.pipeline.counts, "log": self.pipeline.log}[what]
-        given = from_json(body) if body else None
+        given: Any = from_json(body) if body else None
         if what == "reset":
             self.reset()
         elif what == "script":

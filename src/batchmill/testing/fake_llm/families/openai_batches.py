@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -71,7 +71,7 @@ class OpenAIBatches:
         return self._stored(data, name or "file", fields.get("purpose", ("", b""))[1].decode("latin-1"))
 
     def _stored(self, data: bytes, name: str, purpose: str) -> dict[str, Any]:
-        about = {
+        about: dict[str, Any] = {
             "id": self._store.new_id("file"),
             "object": "file",
             "bytes": len(data),
@@ -174,16 +174,16 @@ class OpenAIBatches:
         """The ids of the files of a batch that has ended; made once."""
         if batch.id not in self._outputs:
             self._outputs[batch.id] = {}
-            for name, wanted in (("output", lambda r: r.status == 200), ("error", lambda r: r.status != 200)):
-                data = self._written(batch, wanted)
+            for name in ("output", "error"):
+                data = self._written(batch, is_output=name == "output")
                 if data:
                     file = self._stored(data, f"{batch.id}_{name}.jsonl", "batch_output")
                     self._outputs[batch.id][name] = file["id"]
         return self._outputs[batch.id]
 
-    def _written(self, batch: Batch, wanted: Callable[[Result], bool]) -> bytes:
+    def _written(self, batch: Batch, *, is_output: bool) -> bytes:
         code = "batch_cancelled" if batch.is_cancelled else "batch_expired"
-        results = [self._line(result, code) for result in batch.results if wanted(result)]
+        results = [self._line(result, code) for result in batch.results if (result.status == 200) is is_output]
         return b"".join(to_json(line) + b"\n" for line in results)
 
     def _line(self, result: Result, code: str) -> dict[str, Any]:
