@@ -22,7 +22,7 @@ _ABBREVIATED = re.compile(
 )
 _END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[」』”’）]*")
 _BLOCK = re.compile(r"\n[ \t]*\n|\n(?=[ \t]*(?:[-*•#>|]|\d+[.)])\s)|(?<=[-=_*#]{3})\n|\n(?=[-=_*#]{3})")
-_MARKUP = re.compile(r"^(?:[-*•>#|]+|\d+[.)])\s+|[*_`]{1,3}(?=\w)|(?<=\w)[*_`]{1,3}|^[-=_*#|\s]+$")
+_MARKUP = re.compile(r"^(?:[-*•>#|]+|\d+[.)])\s+|\*\*|`|^[-=_*#|\s]+$")
 _CODE = re.compile(r"^[ \t]*(```|~~~).*?^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
