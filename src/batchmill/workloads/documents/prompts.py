@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchmill import did_you_mean
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -68,12 +70,24 @@ def names_in(source: str) -> Names:
         outside := next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None)
     ) is not None:
         raise PromptError(f"line {outside.lineno}: a prompt is one text: it cannot include others")
+    _check_functions(tree)
     used = list(tree.find_all(nodes.Name))
     made = {name.name for name in used if name.ctx != "load"}
     known = {*made, *_environment().globals, "loop", "caller", "varargs", "kwargs"}
     macros = {macro.name for macro in tree.find_all(nodes.Macro)}
     wanted = frozenset(name.name for name in used if name.ctx == "load") - known - macros
     return Names(wanted, frozenset(_file_fields(tree)))
+
+
+def _check_functions(tree: Any) -> None:
+    """Raise PromptError for a filter or a test that there is not."""
+    from jinja2 import nodes
+
+    for kind, known in ((nodes.Filter, _environment().filters), (nodes.Test, _environment().tests)):
+        for used in tree.find_all(kind):
+            if used.name not in known:
+                hint = did_you_mean(used.name, known)
+                raise PromptError(f"line {used.lineno}: there is no {kind.__name__.lower()} `{used.name}`", hint)
 
 
 def _file_fields(tree: Any) -> Iterable[str]:
@@ -134,7 +148,7 @@ def _environment() -> Environment:
             """`*` and `**` within bounds."""
             if operator == "**" and _bits(left) * abs(right) > _LARGEST_POWER:
                 raise SecurityError("a power in it is too large")
-            if operator == "*" and _length(left) * _length(right) > _MOST:
+            if operator == "*" and _length(left, right) > _MOST:
                 raise SecurityError("a text in it is repeated too often")
             return super().call_binop(context, operator, left, right)
 
@@ -145,8 +159,9 @@ def _bits(value: Any) -> int:
     return value.bit_length() if isinstance(value, int) else 64
 
 
-def _length(value: Any) -> int:
-    """Of a text or a list; a number beside one counts as often as it repeats that."""
-    if isinstance(value, str | list | tuple):
-        return len(value)
-    return abs(value) if isinstance(value, int) and abs(value) < _MOST else 1
+def _length(one: Any, other: Any) -> int:
+    """Of what a text or a list becomes when it is repeated; 0 for other products."""
+    for repeated, times in ((one, other), (other, one)):
+        if isinstance(repeated, str | list | tuple) and isinstance(times, int):
+            return len(repeated) * times
+    return 0

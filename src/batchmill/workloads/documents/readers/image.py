@@ -39,6 +39,8 @@ def pictures_of(data: bytes, limits: PictureLimits) -> tuple[Picture, ...]:
         try:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 return _pictures(image, data, limits)
+        except Image.DecompressionBombError:
+            raise too_large(f"it has more than {_PIXELS // 1_000_000} million pixels") from None
         except UnidentifiedImageError:
             raise unusable("it is not an image of a known format") from None
         except (OSError, SyntaxError, ValueError) as error:  # truncated or damaged
