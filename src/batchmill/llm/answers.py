@@ -49,7 +49,9 @@ class Answer:
 
     `value` is the checked value where there was a schema: plain JSON data, or an instance of the pydantic model.
     `rung` says how it was come by: `valid`, `repaired`, `asked_again` or `escalated`; empty without a schema.
-    `saved` are the micro-cents that a cascade saved against asking its last model at once.
+    `saved` are the micro-cents that a cascade saved against asking its last model at once. `replied` and `worth` are
+    tokens and micro-cents of all replies, also of those that came from the cache: they are the same whenever the same
+    is answered.
     """
 
     text: str
@@ -59,6 +61,8 @@ class Answer:
     rung: str
     stages: tuple[Stage, ...]
     saved: int = 0
+    replied: Usage = Usage()
+    worth: int | None = None
 
     @property
     def usage(self) -> Usage:

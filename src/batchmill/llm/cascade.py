@@ -101,6 +101,8 @@ class Ascent:
         self.stage = ""
         self._desk, self._cascade, self._request, self._variant = desk, cascade, request, variant
         self._stages: list[Stage] = []
+        self._replied: list[Usage] = []
+        self._worth: list[int | None] = []
         self._sum = _Sum()
         self._top: Price | None = None
         self._saved = 0
@@ -142,6 +144,9 @@ class Ascent:
     async def _asked(self, request: Request, purpose: Purpose) -> Reply:
         done = await exchange(self._desk, request, purpose, self._variant)
         usage, total = done.reply.usage or Usage(), self._sum
+        price = self._desk.service.model(request.model).price
+        self._replied.append(usage)
+        self._worth.append(None if price is None else price.cost(usage))
         total.requests += done.requests
         total.costs.append(done.cost)
         if done.requests:
@@ -171,7 +176,10 @@ class Ascent:
 
     def _finished(self, answer: Answer, model: str) -> Answer:
         self._close_stage(model, accepted=True)
-        return replace(answer, stages=tuple(self._stages), saved=self._saved)
+        read = self._replied
+        replied = Usage(sum(u.input for u in read), sum(u.output for u in read), sum(u.cached for u in read))
+        worth = add_costs(self._worth)
+        return replace(answer, stages=tuple(self._stages), saved=self._saved, replied=replied, worth=worth)
 
     def saved_by(self, rung: Rung | None, usage: Usage, cost: int) -> int | None:
         """What a reply saved against asking the strongest model at once: its price for as many tokens, less the cost.
