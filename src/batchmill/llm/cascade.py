@@ -144,7 +144,7 @@ class Ascent:
     async def _asked(self, request: Request, purpose: Purpose) -> Reply:
         done = await exchange(self._desk, request, purpose, self._variant)
         usage, total = done.reply.usage or Usage(), self._sum
-        price = self._desk.service.model(request.model).price
+        price = self._desk.service.prices.price_of(request.model)
         self._replied.append(usage)
         self._worth.append(None if price is None else price.cost(usage))
         total.requests += done.requests
