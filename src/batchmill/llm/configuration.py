@@ -110,11 +110,11 @@ def _toml(path: Path, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-        line, column = (int(found[1]), int(found[2])) if found else (0, 0)
-        message = re.sub(r"\s*\(at .*\)", "", str(error)).lower() or "nested too deeply"
+        line, column = (int(found[1]), int(found[2])) if found else (len(text.splitlines()), 1)
+        deep = isinstance(error, RecursionError)
+        message = "nested too deeply" if deep else re.sub(r"\s*\(at .*\)", "", str(error)).lower()
         problem = Problem("config/toml", message, source=str(path), line=line, column=column)
-        place = f"{path}:{line}" if line else str(path)
-        raise ManifestError(f"{place}: {message}", problems=(problem,), code="config/toml") from None
+        raise ManifestError(f"{path}:{line}: {message}", problems=(problem,), code="config/toml") from None
 
 
 def line_of(text: str, path: Keys) -> int:

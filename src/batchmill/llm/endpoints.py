@@ -161,6 +161,9 @@ def _endpoint(name: str, known: Known, address: EndpointSettings, environ: Mappi
         hint = f'export {known.keys[0]}=..., or `key = "env:NAME"` below `[endpoints.{name}]`'
         raise UsageError(f"there is no key for `{name}`", hint=hint, code="llm/key")
     url, login = _without_login(name, url)
+    if login and address.key and known.provider.family in ("openai", "ollama"):
+        hint = "a header can hold one of them: leave the other out"
+        raise UsageError(f"the endpoint of `{name}` has a key and a login in its URL", hint=hint, code="llm/endpoint")
     sent = {key: _revealed(value, environ) for key, value in address.headers.items()}
     remember(*(value for key, value in sent.items() if any(word in key.lower() for word in _SECRET_HEADERS)))
     proxy = _revealed(address.proxy, environ)

@@ -28,7 +28,6 @@ _LONGEST = 300  # characters of a server's message that are kept
 _WORTH_WAITING = 3600.0  # seconds; who says longer means: not today
 _DAILY = re.compile(r"per[ _-]?day|daily|tomorrow|\b[rt]pd\b|perday|midnight", re.IGNORECASE)
 _TRY_IN = re.compile(r"try again in ((?:\d+(?:\.\d+)?\s*(?:ms|[smhd])\s*)+)", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
 
 _TOO_LONG = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum context length|prompt is too long|context window"
@@ -38,7 +37,8 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _UNSUPPORTED = re.compile(
-    r"(?:image|vision|multi-?modal|audio)[^.]{0,40}(?:not supported|unsupported|not enabled)|not a multimodal model|at most 0 image"
+    r"(?:image|vision|multi-?modal|audio)[^.]{0,40}(?:not supported|unsupported|not enabled)"
+    r"|not a multimodal model|at most 0 image"
     r"|(?:does not|doesn't|not) support[^.]{0,40}(?:image|vision|response_format|json_schema|output.?format|schema)"
     r"|(?:image|image_url|vision)[^.]{0,30}only supported|missing data required for image input|mmproj"
     r"|(?:response_format|json_schema|output_config)[^.]{0,40}(?:not supported|unsupported)|unsupported image",
@@ -231,6 +231,7 @@ def _words(error: Any) -> str:
 
 
 def _clean(message: str) -> str:
-    """One line without secrets and control characters, of bounded length."""
-    text = _CONTROL.sub(" ", conceal(message[: 20 * _LONGEST])).strip()
+    """One line without secrets and what cannot be printed, of bounded length."""
+    shown = "".join(c if c.isprintable() else " " for c in conceal(message[: 20 * _LONGEST]))
+    text = " ".join(shown.split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

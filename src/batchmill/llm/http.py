@@ -7,6 +7,7 @@ password.
 from __future__ import annotations
 
 import io
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from functools import lru_cache
@@ -219,5 +220,8 @@ def _failure(error: Exception, url: str) -> TransportError:
 
 def _reason(error: Exception) -> str:
     """What the system says, without the address that aiohttp puts before it."""
-    cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None)
-    return (getattr(cause, "strerror", None) or type(cause or error).__name__).lower()
+    cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
+    number = getattr(cause, "errno", None)
+    if isinstance(number, int) and number > 0 and not isinstance(cause, ssl.SSLError):
+        return os.strerror(number).lower()
+    return (getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or type(cause).__name__).lower()

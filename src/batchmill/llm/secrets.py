@@ -25,15 +25,17 @@ _LIKELY = re.compile(
     r"|(?i:[?&](?:api[-_]?key|key|token|access_token)=)[^&\s\"']+"
 )
 _PASSWORD = re.compile(r"(?<=://)[^/@\s\"'`]+@")
-_known: set[str] = set()
+_known: list[tuple[str, bytes]] = []  # the longest first: one may hold another
 
 
 def remember(*values: str) -> None:
     """Strike these texts out from now on, also in the forms in which JSON, URLs and base64 hold them."""
+    forms = {text for text, _ in _known}
     for value in values:
         if len(value) >= _SHORTEST and value.lower() not in _NO_SECRETS:
             coded = base64.b64encode(value.encode()).decode().rstrip("=")
-            _known.update({value, json.dumps(value)[1:-1], quote(value, safe=""), quote_plus(value), coded})
+            forms |= {value, json.dumps(value)[1:-1], quote(value, safe=""), quote_plus(value), coded}
+    _known[:] = [(text, text.encode()) for text in sorted(forms, key=len, reverse=True)]
 
 
 def remember_url(url: str) -> None:
@@ -47,20 +49,17 @@ def remember_url(url: str) -> None:
 
 def conceal(text: str) -> str:
     """The text without the secrets that are known, what looks like a key, and passwords in URLs."""
-    for secret in _longest_first():
+    for secret, _ in _known:
         text = text.replace(secret, STRUCK)
     return _PASSWORD.sub("", _LIKELY.sub(STRUCK, text))
 
 
 def conceal_bytes(body: bytes) -> bytes:
     """The bytes without the secrets that are known; nothing else is touched."""
-    for secret in _longest_first():
-        body = body.replace(secret.encode(), STRUCK.encode())
+    for _, secret in _known:
+        if secret in body:
+            body = body.replace(secret, STRUCK.encode())
     return body
-
-
-def _longest_first() -> list[str]:
-    return sorted(_known, key=len, reverse=True) if len(_known) > 1 else list(_known)
 
 
 def reveal(reference: str, environ: Mapping[str, str]) -> str:
