@@ -31,15 +31,31 @@ def add_costs(costs: Iterable[int | None]) -> int | None:
     return None if None in known else sum(cost or 0 for cost in known)
 
 
+def total(usages: Iterable[Usage | None]) -> Usage:
+    """The sum of tokens, as far as they were told."""
+    input = output = cached = written = 0
+    for usage in usages:
+        if usage is not None:
+            input, output = input + usage.input, output + usage.output
+            cached, written = cached + usage.cached, written + usage.written
+    return Usage(input, output, cached, written)
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the requests to one model of a cascade came to. Money in micro-cents, None where a price is unknown."""
+    """What one model of a cascade came to.
+
+    `usage` and `worth` are the tokens and the price of its replies, wherever they came from, so that they are the same
+    whenever the same is asked; `requests` and `cost` are what it took this time, `cached` the replies from the cache.
+    Money is in micro-cents, None where a price is unknown.
+    """
 
     model: str
     requests: int
     cached: int
     usage: Usage
     cost: int | None
+    worth: int | None
     accepted: bool
 
 
@@ -49,9 +65,7 @@ class Answer:
 
     `value` is the checked value where there was a schema: plain JSON data, or an instance of the pydantic model.
     `rung` says how it was come by: `valid`, `repaired`, `asked_again` or `escalated`; empty without a schema.
-    `saved` are the micro-cents that a cascade saved against asking its last model at once. `replied` and `worth` are
-    tokens and micro-cents of all replies, also of those that came from the cache: they are the same whenever the same
-    is answered.
+    `saved` are the micro-cents that a cascade saved this time against asking its last model at once.
     """
 
     text: str
@@ -61,23 +75,25 @@ class Answer:
     rung: str
     stages: tuple[Stage, ...]
     saved: int = 0
-    replied: Usage = Usage()
-    worth: int | None = None
 
     @property
     def usage(self) -> Usage:
-        """Tokens of all requests."""
-        parts = [stage.usage for stage in self.stages]
-        return Usage(sum(u.input for u in parts), sum(u.output for u in parts), sum(u.cached for u in parts))
+        """Tokens of all replies, wherever they came from."""
+        return total(stage.usage for stage in self.stages)
+
+    @property
+    def worth(self) -> int | None:
+        """What all replies would cost without the cache, in micro-cents; None where a price is unknown."""
+        return add_costs(stage.worth for stage in self.stages)
 
     @property
     def cost(self) -> int | None:
-        """Micro-cents of all requests; None where a price is unknown. Replies of the cache cost nothing."""
+        """What all requests cost this time, in micro-cents; None where a price is unknown."""
         return add_costs(stage.cost for stage in self.stages)
 
     @property
     def requests(self) -> int:
-        """How many requests left."""
+        """How many requests left this time."""
         return sum(stage.requests for stage in self.stages)
 
     @property

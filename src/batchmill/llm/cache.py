@@ -25,20 +25,21 @@ _GATHER = 0.002  # seconds in which a busy writer gathers replies for one transa
 _BUSY = 0.02  # seconds after a transaction in which the writer counts as busy
 _WAIT = 30.0  # seconds for the other processes that write
 KEPT = 30 * 86_400.0  # seconds for which a reply is kept
-_PURGED = 10_000  # older replies that are removed when the file is opened
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
-  key BLOB PRIMARY KEY,      -- of the request, see `reply_key`
+  id INTEGER NOT NULL,       -- the first 8 bytes of the key: an index over whole keys costs twice as much to write
+  key BLOB NOT NULL,         -- of the request, see `reply_key`
   at REAL NOT NULL,          -- seconds since 1970
   owner BLOB NOT NULL,       -- of the job that asked, in its run
   reader TEXT NOT NULL,      -- the version of the code that could not read it, or nothing
   body BLOB NOT NULL         -- as it came
 );
-CREATE INDEX IF NOT EXISTS replies_at ON replies (at);
+CREATE INDEX IF NOT EXISTS replies_id ON replies (id);
 """
-_INSERT = "INSERT OR REPLACE INTO replies (key, at, owner, reader, body) VALUES (?, ?, ?, ?, ?)"
-_SELECT = "SELECT owner, reader, body FROM replies WHERE key = ? AND at >= ?"
-_PURGE = "DELETE FROM replies WHERE key IN (SELECT key FROM replies WHERE at < ? ORDER BY at LIMIT ?)"
+_INSERT = "INSERT INTO replies (id, key, at, owner, reader, body) VALUES (?, ?, ?, ?, ?, ?)"
+_SELECT = "SELECT owner, reader, body FROM replies WHERE id = ? AND key = ? AND at >= ? ORDER BY rowid DESC LIMIT 1"
+# rows are in the order in which they came
+_PURGE = "DELETE FROM replies WHERE rowid < (SELECT rowid FROM replies WHERE at >= ? ORDER BY rowid LIMIT 1)"
 
 
 def reply_key(request: Request, family: str, variant: str = "") -> bytes:
@@ -65,18 +66,10 @@ class Stored(NamedTuple):
     body: bytes
 
 
-class _Row(NamedTuple):
-    key: bytes
-    at: float
-    owner: bytes
-    reader: str
-    body: bytes
-
-
 class _Waiting(NamedTuple):
     """A row to be written, and who waits for it."""
 
-    row: _Row
+    row: tuple[int, bytes, float, bytes, str, bytes]
     loop: asyncio.AbstractEventLoop | None
     written: asyncio.Future[None] | None
 
@@ -94,19 +87,19 @@ class ReplyCache:
     def get(self, key: bytes, max_age: float | None = None) -> Stored | None:
         """The reply under a key, unless it is older than `max_age` seconds. Raises sqlite3.Error."""
         age = self._kept if max_age is None else min(max_age, self._kept)
-        found = self._reader().execute(_SELECT, (key, time.time() - age)).fetchone()
-        return None if found is None else Stored._make(found)
+        found = self._reader().execute(_SELECT, (_id(key), key, time.time() - age)).fetchone()
+        return None if found is None else Stored(*found)
 
     async def put(self, key: bytes, body: bytes, owner: bytes = b"", reader: str = "") -> None:
         """Keep a reply; returns when it is on disk. Raises sqlite3.Error."""
         loop = asyncio.get_running_loop()
         written = loop.create_future()
-        self._queue.put(_Waiting(_Row(key, time.time(), owner, reader, body), loop, written))
+        self._queue.put(_Waiting((_id(key), key, time.time(), owner, reader, body), loop, written))
         await written
 
     def put_later(self, key: bytes, body: bytes, owner: bytes = b"", reader: str = "") -> None:
         """Keep a reply when there is time for it."""
-        self._queue.put(_Waiting(_Row(key, time.time(), owner, reader, body), None, None))
+        self._queue.put(_Waiting((_id(key), key, time.time(), owner, reader, body), None, None))
 
     def _prepare(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -114,7 +107,7 @@ class ReplyCache:
         with closing(self._connect()) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_SCHEMA)
-            connection.execute(_PURGE, (time.time() - self._kept, _PURGED))
+            connection.execute(_PURGE, (time.time() - self._kept,))
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=_WAIT, isolation_level=None)
@@ -140,12 +133,16 @@ class ReplyCache:
             last = time.monotonic()
 
 
+def _id(key: bytes) -> int:
+    return int.from_bytes(key[:8], "little", signed=True)
+
+
 def _rest(queue: SimpleQueue[_Waiting]) -> Iterator[_Waiting]:
     for _ in range(queue.qsize()):  # there is no other reader, so none of them is gone
         yield queue.get_nowait()
 
 
-def _write(connection: sqlite3.Connection, rows: list[_Row]) -> Exception | None:
+def _write(connection: sqlite3.Connection, rows: list[tuple[int, bytes, float, bytes, str, bytes]]) -> Exception | None:
     """Write rows in one transaction; what went wrong, if anything did."""
     try:
         connection.execute("BEGIN IMMEDIATE")

@@ -5,15 +5,15 @@ What a text is worth is in `structured`, what one request takes in `exchange`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from batchmill import UsageError
 from batchmill.llm import structured
-from batchmill.llm.answers import Answer, ModelError, Stage, add_costs
+from batchmill.llm.answers import Answer, ModelError, Stage, add_costs, total
 from batchmill.llm.bills import Purpose
-from batchmill.llm.exchange import Desk, exchange
+from batchmill.llm.exchange import Desk, Done, exchange
 from batchmill.llm.messages import Message, Reply, Request, Usage
 from batchmill.llm.prices import Price
 from batchmill.llm.structured import Misfit, Shape
@@ -81,18 +81,6 @@ class Rung(Purpose):
         return self._ascent.saved_by(self, usage, cost)
 
 
-@dataclass(slots=True)
-class _Sum:
-    """What a stage came to so far."""
-
-    requests: int = 0
-    cached: int = 0
-    input: int = 0
-    output: int = 0
-    cached_input: int = 0
-    costs: list[int | None] = field(default_factory=list)
-
-
 class Ascent:
     """One question on its way up. `run` is called once."""
 
@@ -101,9 +89,7 @@ class Ascent:
         self.stage = ""
         self._desk, self._cascade, self._request, self._variant = desk, cascade, request, variant
         self._stages: list[Stage] = []
-        self._replied: list[Usage] = []
-        self._worth: list[int | None] = []
-        self._sum = _Sum()
+        self._replies: list[Done] = []  # of this stage
         self._top: Price | None = None
         self._saved = 0
         self._claimed = 0  # the strongest model's price of the reply that counts so far
@@ -112,13 +98,15 @@ class Ascent:
 
     async def run(self) -> Answer:
         """The first answer that is good enough. Raises ModelError."""
-        for number, model in enumerate(self._cascade.models):
-            is_last = number == len(self._cascade.models) - 1
-            self._sum, self.stage = _Sum(), f"{number + 1} {model}" if len(self._cascade.models) > 1 else ""
+        models = self._cascade.models
+        for number, model in enumerate(models):
+            is_last = number == len(models) - 1
+            self.stage = f"{number + 1} {model}" if len(models) > 1 else ""
             try:
                 answer = await self._climb(model, number)
                 if is_last or not await self._is_unsure(answer):
-                    return self._finished(answer, model)
+                    self._close_stage(model, accepted=True)
+                    return replace(answer, stages=tuple(self._stages), saved=self._saved)
             except ModelError as error:
                 if is_last or error.failure not in _OF_NO_USE:
                     raise
@@ -143,17 +131,7 @@ class Ascent:
 
     async def _asked(self, request: Request, purpose: Purpose) -> Reply:
         done = await exchange(self._desk, request, purpose, self._variant)
-        usage, total = done.reply.usage or Usage(), self._sum
-        price = self._desk.service.prices.price_of(request.model)
-        self._replied.append(usage)
-        self._worth.append(None if price is None else price.cost(usage))
-        total.requests += done.requests
-        total.costs.append(done.cost)
-        if done.requests:
-            total.input, total.output = total.input + usage.input, total.output + usage.output
-            total.cached_input += usage.cached
-        else:
-            total.cached += 1
+        self._replies.append(done)
         return done.reply
 
     async def _is_unsure(self, answer: Answer) -> bool:
@@ -170,16 +148,8 @@ class Ascent:
         return not reply.text.strip(" \t\r\n\"'*`.").lower().startswith("yes")
 
     def _close_stage(self, model: str, *, accepted: bool) -> None:
-        s = self._sum
-        usage = Usage(s.input, s.output, s.cached_input)
-        self._stages.append(Stage(model, s.requests, s.cached, usage, add_costs(s.costs), accepted))
-
-    def _finished(self, answer: Answer, model: str) -> Answer:
-        self._close_stage(model, accepted=True)
-        read = self._replied
-        replied = Usage(sum(u.input for u in read), sum(u.output for u in read), sum(u.cached for u in read))
-        worth = add_costs(self._worth)
-        return replace(answer, stages=tuple(self._stages), saved=self._saved, replied=replied, worth=worth)
+        self._stages.append(stage_of(model, self._replies, accepted=accepted))
+        self._replies = []
 
     def saved_by(self, rung: Rung | None, usage: Usage, cost: int) -> int | None:
         """What a reply saved against asking the strongest model at once: its price for as many tokens, less the cost.
@@ -207,3 +177,18 @@ class Check(Purpose):
     def saved(self, usage: Usage, cost: int) -> int | None:
         """See Purpose."""
         return self._ascent.saved_by(None, usage, cost)
+
+
+def plain_answer(model: str, done: Done) -> Answer:
+    """The answer where any reply will do."""
+    reply = done.reply
+    return Answer(reply.text, None, model, reply.finish, "", (stage_of(model, (done,), accepted=True),))
+
+
+def stage_of(model: str, replies: Sequence[Done], *, accepted: bool) -> Stage:
+    """What the replies of one model came to."""
+    requests = sum(done.requests for done in replies)
+    cached = sum(not done.requests for done in replies)
+    usage = total(done.reply.usage for done in replies)
+    cost, worth = add_costs(done.cost for done in replies), add_costs(done.worth for done in replies)
+    return Stage(model, requests, cached, usage, cost, worth, accepted)

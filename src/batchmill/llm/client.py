@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from batchmill import Context, UsageError
 from batchmill.llm.answers import Answer
 from batchmill.llm.bills import Purpose
-from batchmill.llm.cascade import Ascent, Cascade
+from batchmill.llm.cascade import Ascent, Cascade, plain_answer
 from batchmill.llm.exchange import CacheMode, Desk, exchange
 from batchmill.llm.messages import Image, Message, Reply, Request
 from batchmill.llm.service import service_of
@@ -22,6 +22,7 @@ from batchmill.llm.structured import Schema, shape_of
 Prompt = str | Message | Sequence[Message | str | Image]
 _Value = TypeVar("_Value")
 _kept = threading.local()
+_PLAIN = Purpose()
 
 
 class LLM:
@@ -69,9 +70,8 @@ class LLM:
         desk = self._desk()
         shape = None if schema is None else shape_of(schema)
         settings = desk.service.settings
-        cascade = model if isinstance(model, Cascade) else Cascade((model,))
         request = Request(
-            cascade.models[0],
+            model if isinstance(model, str) else model.models[0],
             messages_of(prompt, system, images),
             settings.max_tokens if max_tokens is None else max_tokens,
             settings.temperature if temperature is None else temperature,
@@ -80,11 +80,14 @@ class LLM:
             None if shape is None else shape.schema,
             options or {},
         )
+        if shape is None and isinstance(model, str):
+            return plain_answer(model, await exchange(desk, request, _PLAIN, variant))
+        cascade = Cascade((model,)) if isinstance(model, str) else model
         return await Ascent(desk, cascade, request, shape, variant).run()
 
     async def complete(self, request: Request, *, variant: str = "") -> Reply:
         """The reply to a complete request. Raises as `ask` does."""
-        done = await exchange(self._desk(), request, Purpose(), variant)
+        done = await exchange(self._desk(), request, _PLAIN, variant)
         return done.reply
 
     def ask_sync(self, model: str | Cascade, prompt: Prompt, **options: Any) -> Answer:

@@ -20,7 +20,7 @@ from batchmill.llm.failures import Failure
 from batchmill.llm.messages import Reply, Request
 from batchmill.llm.providers.base import Malformed
 from batchmill.llm.retries import Patience
-from batchmill.llm.routes import Way
+from batchmill.llm.routes import USELESS, Way
 from batchmill.llm.secrets import conceal_bytes
 from batchmill.llm.service import Model, Service, cache_of_user, give_up_cache
 from batchmill.llm.structured import prompted
@@ -44,11 +44,15 @@ class Desk(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A reply, and what it took: `requests` that left, and micro-cents (None: the price is unknown)."""
+    """A reply, what it took this time (`requests` that left, and their `cost`), and what it is `worth`.
+
+    Money is in micro-cents; None where the price is unknown.
+    """
 
     reply: Reply
     requests: int
     cost: int | None
+    worth: int | None
 
 
 class Exchange:
@@ -108,7 +112,7 @@ class Exchange:
         self._note_hit(reply, failure)
         if failure is not None:
             raise self._error(failure)
-        return Done(reply, 0, 0)
+        return self._done(reply)
 
     def _may_use(self, stored: Stored) -> bool:
         """Whoever wants fresh replies takes those of the same job in the same run: it asked for them."""
@@ -136,23 +140,22 @@ class Exchange:
 
     async def _ask(self, cache: ReplyCache | None) -> Done:
         balancer = self._model.balancer
-        patience = Patience(1 + self._service.settings.retry_attempts)
-        way = balancer.pick()
-        answers = way.answers
+        patience: Patience | None = None
         while True:
+            way = balancer.pick()
+            answers = way.answers
             reply, failure = await self._attempt(way, cache)
             if failure is None:
                 assert reply is not None
                 balancer.went_well(way)
-                return Done(reply, self._requests, self._cost if self._priced else None)
+                return self._done(reply)
+            patience = patience or Patience(1 + self._service.settings.retry_attempts)
             elsewhere = balancer.failed(way, failure)
             wait = patience.wait(failure, balancer.is_down(way, failure, answers))
-            if wait is None and not (elsewhere and failure.kind in ("auth", "no_money", "exhausted")):
+            if wait is None and not (elsewhere and failure.kind in USELESS):
                 raise self._error(failure)
             if wait and not elsewhere:
                 await self._sleep(wait)
-            way = balancer.pick()
-            answers = way.answers
 
     async def _attempt(self, way: Way, cache: ReplyCache | None) -> tuple[Reply | None, Failure | None]:
         """One request: its reply, or what went wrong, or both."""
@@ -173,7 +176,12 @@ class Exchange:
     async def _send(self, bill: Bill, way: Way, cache: ReplyCache | None) -> tuple[Reply | None, Failure | None]:
         model, reply = self._model, None
         started = time.monotonic()
-        got = await self._receive(way)
+        got: HttpReply | TransportError
+        try:
+            sent = model.provider.encode(self._request, way.endpoint)
+            got = await model.transport.send(sent, self._service.timeouts)
+        except TransportError as error:
+            got = error
         bill.seconds = time.monotonic() - started
         failure = failures.classify(model.provider.family, got)
         if isinstance(got, HttpReply):
@@ -187,14 +195,6 @@ class Exchange:
         self._add(bill.settle(reply, failure, self._purpose))
         return reply, failure
 
-    async def _receive(self, way: Way) -> HttpReply | TransportError:
-        model = self._model
-        try:
-            sent = model.provider.encode(self._request, way.endpoint)
-            return await model.transport.send(sent, self._service.timeouts)
-        except TransportError as error:
-            return error
-
     def _read(self, body: bytes) -> tuple[Reply | None, Failure | None]:
         """The reply in a body of status 200, and what is wrong with it."""
         try:
@@ -204,14 +204,21 @@ class Exchange:
         return reply, failures.judge(reply)
 
     def _tell_limits(self, call: Any, reply: HttpReply, failure: Failure | None) -> None:
-        """Pass on what the reply tells of limits, when that is news."""
-        refused = failure is not None and failure.kind == "rate_limited"
+        """Pass on what the reply tells of limits: always when it is a refusal, else often enough."""
+        if failure is None and not self._model.is_time_to_look(time.monotonic()):
+            return
         limit, pause, remaining, remaining_tokens = self._model.provider.seen(reply, time.time())
-        if refused and failure is not None:
-            pause = failure.after or pause
-        if refused or pause or (limit is not None and self._model.is_news(limit)):
+        refused = failure is not None and failure.kind == "rate_limited"
+        if failure is not None and failure.after is not None:
+            pause = failure.after if refused else 0.0
+        if refused or pause or limit is not None:
             left = {"remaining": remaining, "remaining_tokens": remaining_tokens}
             call.limit_seen(limit, pause=pause, refused=refused, **left)
+
+    def _done(self, reply: Reply) -> Done:
+        price, usage = self._model.price, reply.usage
+        worth = 0 if usage is None else None if price is None else price.cost(usage)
+        return Done(reply, self._requests, self._cost if self._priced else None, worth)
 
     def _add(self, cost: int | None) -> None:
         self._priced = self._priced and cost is not None

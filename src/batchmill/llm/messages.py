@@ -63,18 +63,11 @@ class Request:
 
     def canonical(self) -> bytes:
         """The request as canonical JSON, images by their SHA-256: equal requests, and only they, have equal bytes."""
-        messages = [[m.role, [_canonical_part(p) for p in m.parts]] for m in self.messages]
-        fields: dict[str, Any] = {
-            "model": self.model,
-            "messages": messages,
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "seed": self.seed,
-            "stop": self.stop,
-            "schema": _sorted(self.schema),
-            "options": _sorted(self.options),
-        }
-        return pydantic_core.to_json(fields)
+        messages = [
+            (m.role, [p if isinstance(p, str) else _canonical_image(p) for p in m.parts]) for m in self.messages
+        ]
+        settings = (self.max_tokens, self.temperature, self.seed, self.stop)
+        return pydantic_core.to_json((self.model, messages, settings, _sorted(self.schema), _sorted(self.options)))
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -104,10 +97,8 @@ class Reply:
     request_id: str = ""
 
 
-def _canonical_part(part: Part) -> Any:
-    if isinstance(part, str):
-        return part
-    return {"image": hashlib.sha256(part.data).hexdigest(), "type": part.media_type}
+def _canonical_image(image: Image) -> Any:
+    return {"image": hashlib.sha256(image.data).hexdigest(), "type": image.media_type}
 
 
 def _sorted(value: Any) -> Any:

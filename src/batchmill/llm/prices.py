@@ -55,7 +55,7 @@ class Price:
 
     def most(self, input: int, output: int) -> int:
         """What a request with at most so many tokens can cost at most, in micro-cents."""
-        within = [tier for tier in self.tiers if tier.above < input] or [self.tiers[0]]
+        within = [tier for tier in self.tiers if tier.above < input] or self.tiers[:1]
         dearest = max(max(tier.input, tier.cached, tier.written) for tier in within)
         return self.request - (-(input * dearest + output * max(tier.output for tier in within)) // TOKENS)
 

@@ -15,7 +15,7 @@ from batchmill.llm.retries import OUTAGE, is_unavailable
 _FIRST_REST, _LONGEST_REST = 1.0, 60.0  # seconds for which an endpoint that failed is avoided
 _USELESS_REST = 300.0  # the same where its key, account or day's quota is of no use
 _BROKEN = frozenset({"connect", "timeout", "reset", "server"})
-_USELESS = frozenset({"auth", "no_money", "exhausted"})
+USELESS = frozenset({"auth", "no_money", "exhausted"})
 
 
 class Way:
@@ -65,10 +65,11 @@ class Balancer:
                 way.down_since = now
             way.rests_until = now + min(_LONGEST_REST, _FIRST_REST * 2.0 ** min(way.failures, 10))
             way.failures += 1
-        elif failure.kind in _USELESS:
-            way.rests_until = now + _USELESS_REST
-        elif failure.kind == "rate_limited":
-            way.rests_until = now + (failure.after or _FIRST_REST)
+        elif failure.kind in USELESS or failure.kind == "rate_limited":
+            rest = _USELESS_REST if failure.kind in USELESS else failure.after or _FIRST_REST
+            for other in self.ways:
+                if other.endpoint.quota == way.endpoint.quota:
+                    other.rests_until = now + rest
         else:
             return False
         return any(other.rests_until <= now for other in self.ways)

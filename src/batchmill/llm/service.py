@@ -21,6 +21,8 @@ from batchmill.llm.settings import Settings, load
 from batchmill.llm.tokens import TokenCounter
 from batchmill.llm.transport import Timeouts, Transport
 
+_LOOK_EVERY = 0.1  # seconds
+
 
 class Model:
     """What a loop knows of one model."""
@@ -32,7 +34,7 @@ class Model:
         self.quota = route.quota
         self._prices, self._limit = prices, route.limit
         self._told: set[str] = set()
-        self._seen: QuotaLimit | None = None
+        self._next_look = 0.0
 
     @property
     def price(self) -> Price | None:
@@ -46,10 +48,12 @@ class Model:
         self._told.add(quota)
         return self._limit
 
-    def is_news(self, limit: QuotaLimit) -> bool:
-        """Whether a limit that a reply told is another one than the last; it is the last from now on."""
-        last, self._seen = self._seen, limit
-        return limit != last
+    def is_time_to_look(self, now: float) -> bool:
+        """Whether what a reply tells of limits is to be read: several times a second is often enough."""
+        if now < self._next_look:
+            return False
+        self._next_look = now + _LOOK_EVERY
+        return True
 
 
 class Service:

@@ -10,23 +10,28 @@ from typing import TYPE_CHECKING, Any
 from batchmill import Context, JobFailed, Permanent, Skip, task
 from batchmill.workloads.documents import readers
 from batchmill.workloads.documents.answering import Answered, Cutting, Interview, Said, TooLong, together
-from batchmill.workloads.documents.binding import VERSION, bind
+from batchmill.workloads.documents.binding import VERSION, WHOLE, bind
 from batchmill.workloads.documents.checking import prepare
 from batchmill.workloads.documents.conversation import Conversation
+from batchmill.workloads.documents.estimate import estimate
 from batchmill.workloads.documents.params import DocumentParams
 from batchmill.workloads.documents.prompts import PromptError
 from batchmill.workloads.documents.readers import Document, Wish
-from batchmill.workloads.documents.result import METRICS, DocumentResult, QuestionResult, Usage, metrics
-from batchmill.workloads.documents.seeing import limits_of, sees
+from batchmill.workloads.documents.result import (
+    METRICS,
+    MICRO_CENTS_PER_USD,
+    DocumentResult,
+    QuestionResult,
+    Usage,
+    metrics,
+)
+from batchmill.workloads.documents.seeing import BASIC, eyes_of, limits_of, sees
 
 if TYPE_CHECKING:
     from batchmill.llm.messages import Request
 
+_RECORD = {"type": "object"}  # what is known of a picture comes as data and as a sentence
 MEMORY = 1_000_000_000  # bytes that reading one document may take
-_CONTEXT = {"local": 2048, "ollama": 4096}  # tokens of providers that read little; whatever others refuse is halved
-_USUAL_CONTEXT = 100_000
-_UNLIMITED = {"extractive", "describe", "python"}
-_MARGIN = 200  # tokens of a chat template and of the prompt
 
 
 def setup() -> None:
@@ -48,6 +53,7 @@ def setup() -> None:
     metrics=metrics,
     metric_columns=METRICS,
     bind=bind,
+    estimate=estimate,
     prepare=prepare,
     setup=setup,
 )
@@ -75,11 +81,12 @@ async def _asked(llm: Any, request: Request) -> Said:
     """One answer. Raises TooLong, and what the service raises."""
     from batchmill.llm.answers import ModelError
 
+    describes = request.model == BASIC and request.schema is None
     try:
         answer = await llm.ask(
             request.model,
             request.messages,
-            schema=request.schema,
+            schema=_RECORD if describes else request.schema,
             max_tokens=request.max_tokens,
             temperature=request.temperature,
             seed=request.seed,
@@ -89,9 +96,9 @@ async def _asked(llm: Any, request: Request) -> Said:
         if error.failure == "too_long":
             raise TooLong(str(error)) from error
         raise
-    usage = answer.usage
-    data = None if request.schema is None else answer.value
-    return Said(answer.text, data, answer.finish == "length", answer.model, usage.input, usage.output, usage.cached)
+    used, cost = answer.usage, None if answer.worth is None else answer.worth / MICRO_CENTS_PER_USD
+    text = answer.value["sentence"] if describes else answer.text
+    return Said(text, answer.value, answer.finish == "length", answer.model, used.input, used.output, used.cached, cost)
 
 
 # --- reading
@@ -133,12 +140,9 @@ async def _read_file(ctx: Any, path: str, wish: Wish, max_size: int | None) -> D
 
 def cutting_of(params: DocumentParams) -> Cutting:
     """How documents are divided for a model."""
-    provider = (params.model or "").partition("/")[0]
-    size = params.chunk_tokens
-    if size is None:
-        context = params.options.get("num_ctx", _CONTEXT.get(provider, _USUAL_CONTEXT))
-        size = 10**9 if provider in _UNLIMITED else max(context // 4, context - (params.max_tokens or 0) - _MARGIN)
-    return Cutting(size, params.chunk_overlap, limits_of(params.model or "").most, params.reduce != "none")
+    model = params.model or ""
+    size = params.chunk_tokens or WHOLE
+    return Cutting(size, params.chunk_overlap, limits_of(model).most, eyes_of(model) == model, params.reduce != "none")
 
 
 async def interviewed(interview: Interview, params: DocumentParams, document: Document) -> DocumentResult:
@@ -186,6 +190,7 @@ def _result(params: DocumentParams, document: Document, answered: Mapping[str, A
         images=len(document.pictures),
         chunks=max(one.chunks for one in answered.values()),
         usage=_usage(said),
+        cost=_cost(said),
     )
 
 
@@ -196,6 +201,11 @@ def _usage(said: Sequence[Said]) -> Usage:
         cached_input=sum(each.cached_input for each in said),
         requests=len(said),
     )
+
+
+def _cost(said: Sequence[Said]) -> float | None:
+    costs = [each.cost for each in said if each.cost is not None]
+    return round(sum(costs), 10) if len(costs) == len(said) else None
 
 
 def _answers(params: DocumentParams, answered: Mapping[str, Answered]) -> dict[str, QuestionResult]:
