@@ -138,7 +138,8 @@ def _seconds(batch: Batch, past: Iterable[RunView]) -> list[float]:
 def _at_once(manifest: Manifest, batch: Batch) -> int:
     """How many jobs run at one time."""
     if any(task.mode is Mode.ASYNC for task in batch.plan.tasks.values()):
-        return manifest.limits.concurrency or _DEFAULT_CONCURRENCY
+        allowed = manifest.limits.concurrency
+        return allowed if isinstance(allowed, int) else _DEFAULT_CONCURRENCY
     return manifest.limits.workers or look().cores
 
 

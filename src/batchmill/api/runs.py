@@ -71,6 +71,11 @@ class JobOutcome:
         return None if failure is None else (failure.kind, failure.message)
 
     @property
+    def reason(self) -> str:
+        """Why it failed or was skipped, as `kind: message`; empty when it did neither."""
+        return ": ".join(part for part in (self._view.kind, self._view.message) if part)
+
+    @property
     def group(self) -> str | None:
         """The job's group."""
         return self._view.group

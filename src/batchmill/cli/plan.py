@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,12 +23,14 @@ _WORDS = {
     "held": "held until `batchmill retry`",
     "invalid": "invalid",
 }
+_Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="as in `run --model`", show_default=False)]
 _Limit = Annotated[int, typer.Option("--limit", min=0, metavar="N", help="how many jobs to show")]
 
 
 def plan_command(
     file: ManifestFile,
     limit: _Limit = 20,
+    model: _Model = None,
     overrides: SetOption = None,
     output: OutputOption = Output.HUMAN,
     home: HomeOption = None,
@@ -37,7 +40,8 @@ def plan_command(
     from batchmill.api.previewing import preview
     from batchmill.api.runs import home_path
 
-    batch = from_file(file, overrides or ())
+    changes = [*(overrides or ()), *([f"defaults.model={json.dumps(model)}"] if model else [])]
+    batch = from_file(file, changes)
     found = preview(batch, home_path(home), limit)
     missing = batch.plan.missing_tasks
     tell(output, _record(found, missing), lambda: _page(found, missing))
@@ -56,8 +60,6 @@ def _record(found: Preview, missing: list[str]) -> dict[str, Any]:
 
 
 def _job_record(found: JobPreview) -> dict[str, Any]:
-    import json
-
     job = found.job
     return {
         "number": job.number,

@@ -25,6 +25,7 @@ _Workers = Annotated[str | None, _limit("--workers", "N", "worker processes; def
 _Timeout = Annotated[str | None, _limit("--timeout", "T", "time of one attempt, such as `300s`")]
 _MaxFailures = Annotated[str | None, _limit("--max-failures", "N|N%", "stop after so many failed jobs")]
 _Deadline = Annotated[str | None, _limit("--deadline", "T", "stop this long after the start, such as `2h`")]
+_Model = Annotated[str | None, _limit("--model", "NAME", "the language model, for tasks that use one")]
 _Name = Annotated[str | None, _limit("--name", "NAME", "the name of its runs")]
 _Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="run only the first N jobs")]
 _Sample = Annotated[int | None, typer.Option("--sample", min=1, metavar="N", help="run only N jobs, spread over all")]
@@ -47,6 +48,7 @@ def run_command(
     max_failures: _MaxFailures = None,
     deadline: _Deadline = None,
     name: _Name = None,
+    model: _Model = None,
     overrides: SetOption = None,
     limit: _Limit = None,
     sample: _Sample = None,
@@ -75,6 +77,7 @@ def run_command(
         "limits.max_failures": max_failures,
         "limits.deadline": deadline,
         "name": name,
+        "defaults.model": model,
     }
     changes = [*(overrides or ()), *(f"{path}={_quoted(path, value)}" for path, value in given.items() if value)]
     if pilot and (limit or sample):
@@ -94,7 +97,7 @@ def run_command(
 
 def _quoted(path: str, value: str) -> str:
     """The value as YAML: names are texts, also `12` and `yes`."""
-    if path != "name":
+    if path not in ("name", "defaults.model"):
         return value
     import json
 

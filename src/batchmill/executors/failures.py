@@ -54,6 +54,8 @@ def _message(error: BaseException) -> str:
         return f"the task called `exit({error.code!r})`"
     try:
         text = str(error)
+        if isinstance(error, BatchmillError) and error.hint:
+            text += f"; hint: {error.hint}"
     except Exception as broken:  # noqa: BLE001 - the user's own __str__ may raise anything; the name still tells
         text = f"{type(error).__name__} (its text raised {type(broken).__name__})"
     if not text and isinstance(error, MemoryError):

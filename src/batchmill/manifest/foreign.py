@@ -119,13 +119,17 @@ def _workflow_part(values: Values, index: int, entry: Any) -> Part:
     translated: Values = {key: value for key, value in values.items() if key != "tasks"}
     translated["task"] = "documents"
     own = {"method": entry["method"]} if "method" in entry else {}
-    translated["defaults"] = own | {key: value for key, value in params.items() if key not in _FILES}
+    # what is set for the whole workflow, with `--set` or `--model`, holds over what its tasks say
+    given = values.get("defaults", {})
+    over = given if isinstance(given, dict) else {}
+    translated["defaults"] = own | {key: value for key, value in params.items() if key not in _FILES} | over
     files = {ours: params[theirs] for theirs, ours in _FILES.items() if theirs in params}
     if files:
         translated["files"] = {**files, "as": "file", "group": template.escape(name)}
     else:
         translated["jobs"] = [{"name": name, "group": name}]
     origins: list[tuple[Location, Location]] = [
+        *((("defaults", key), ("defaults", key)) for key in over),
         *((("files", ours), (*here, "params", theirs)) for theirs, ours in _FILES.items()),
         (("files",), (*here, "params")),
         (("defaults", "method"), (*here, "method")),

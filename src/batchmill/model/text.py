@@ -42,6 +42,8 @@ def duration_text(seconds: float | None) -> str:
     """Such as `12 ms`, `3.4 s`, `2 min 5 s`, `1 h 12 min`, `3 d 4 h`; `-` for None."""
     if seconds is None:
         return "-"
+    if seconds < 5e-7:
+        return "0 ms"
     if seconds < 0.9995:
         return f"{1000 * max(seconds, 0.0):.3g} ms"
     if seconds < 59.95:

@@ -114,6 +114,7 @@ def documents_command(
     import batchmill
     from batchmill.llm.settings import as_environment, load
 
+    model = whole_name(model)
     flags = {"model": model, "max_concurrent": max_concurrent, "timeout_per_file": timeout}
     os.environ |= as_environment(flags)  # also for the workers
     settings = load(flags=flags)
@@ -146,6 +147,11 @@ def documents_command(
 
 _SUFFIXES = {Format.JSON: "json", Format.CSV: "csv", Format.MARKDOWN: "md"}
 documents_command.example = EXAMPLE  # type: ignore[attr-defined]
+
+
+def whole_name(model: str | None) -> str | None:
+    """A model's name with its provider: a bare one is Ollama's."""
+    return f"ollama/{model}" if model and "/" not in model else model
 
 
 def chosen(
@@ -194,8 +200,7 @@ def _answers(run: Run) -> None:
     for outcome in islice(ended, most):
         file = outcome.params.get("file") or outcome.name
         typer.echo(f"{_MARKS.get(outcome.state, '✗')} {_plain(str(file))}")
-        kind, message = outcome.error or (outcome.state, "")
-        text = outcome.result["text"] if outcome.state == "succeeded" else f"{kind}: {message}".rstrip(": ")
+        text = outcome.result["text"] if outcome.state == "succeeded" else f"{outcome.state}: {outcome.reason}"
         typer.echo(f"  {_plain(text).strip().replace(chr(10), chr(10) + '  ')}\n")
 
 

@@ -77,7 +77,7 @@ def generate_command(
 
     if task != TASK:
         raise UsageError(f"nothing is generated for `{task}`", hint=did_you_mean(task, [TASK]) or f"there is `{TASK}`")
-    given = {"model": model, "max_concurrent": max_concurrent, "timeout_per_file": timeout}
+    given = {"model": flags.whole_name(model), "max_concurrent": max_concurrent, "timeout_per_file": timeout}
     settings = load(flags=given)
     params = {
         "prompt": prompt,

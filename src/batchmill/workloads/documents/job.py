@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchmill import Context, JobFailed, Permanent, Skip, task
 from batchmill.workloads.documents import readers
 from batchmill.workloads.documents.answering import Answered, Cutting, Interview, Said, TooLong, together
-from batchmill.workloads.documents.binding import VERSION, WHOLE, bind
+from batchmill.workloads.documents.binding import VERSION, bind
 from batchmill.workloads.documents.checking import prepare
 from batchmill.workloads.documents.conversation import Conversation
 from batchmill.workloads.documents.estimate import estimate
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from batchmill.llm.messages import Request
 
 _RECORD = {"type": "object"}  # what is known of a picture comes as data and as a sentence
+WHOLE = 10**9  # tokens: no document is longer
 MEMORY = 1_000_000_000  # bytes that reading one document may take
 
 
