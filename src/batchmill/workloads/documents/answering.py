@@ -33,6 +33,7 @@ class Said(NamedTuple):
     input: int = 0
     output: int = 0
     cached_input: int = 0
+    cost: float | None = None  # US dollars at the list price
 
 
 class TooLong(Exception):
@@ -53,11 +54,13 @@ Ask = Callable[[Request], Awaitable[Said]]
 
 
 class Cutting(NamedTuple):
-    """How a document is divided: tokens and images of a part, tokens in common, and whether answers are combined."""
+    """How a document is divided: tokens and images of a part, tokens in common, whether images go with text, and
+    whether answers are combined."""
 
     size: int
     overlap: int
     images: int
+    together: bool
     combine: bool
 
 
@@ -96,7 +99,7 @@ class Interview:
             texts = await self._ctx.offload(split, *arguments)
         pictures, most = document.pictures, cutting.images
         batches = [pictures[start : start + most] for start in range(0, len(pictures), most)]
-        if len(texts) == 1 and len(batches) <= 1:
+        if len(texts) == 1 and len(batches) <= 1 and (cutting.together or not (document.text and pictures)):
             return [Share(texts[0], batches[0] if batches else ())]
         return [*(Share(text) for text in texts if text.strip()), *(Share("", batch) for batch in batches)]
 
@@ -173,5 +176,6 @@ def _groups(answers: Sequence[str], size: int) -> list[list[str]]:
         groups[-1].append(answer)
         used += cost
     if len(groups) > 1 and len(groups[-1]) == 1:
-        groups[-2] += groups.pop()
+        last = groups.pop()
+        groups[-1] += last
     return groups

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 FIELDS = tuple(field.alias or name for name, field in DocumentParams.model_fields.items())
+_UNLIMITED = {"extractive", "describe", "python"}
+_CONTEXT = {"ollama": 4096}
+_USUAL_CONTEXT = 100_000
+_MARGIN = 200  # tokens of a chat template and of the prompt
 _FROM_SETTINGS = ("model", "temperature", "max_tokens", "seed", "max_file_size")
 _FROM_TEMPLATE = ("prompt", "system", "reduce", "questions", "schema", "vision")
 _PROMPTS = ("prompt", "system", "reduce", "questions", "messages", "schema")
@@ -44,6 +48,8 @@ def bind(params: Mapping[str, Any], folder: str) -> Bound:
         bound["model"] = f"ollama/{bound['model']}"
     if "messages" in bound:
         bound["messages"] = [{**turn, "content": _modern(turn["content"])} for turn in bound["messages"]]
+    if "chunk_tokens" not in bound and (size := _chunk_tokens(bound, settings)) is not None:
+        bound["chunk_tokens"] = size
     if bound.pop("method", "") == "llm/vision":
         bound.setdefault("vision", True)
     _check(bound)
@@ -68,6 +74,18 @@ def _modern(content: str) -> str:
     for old, new in _OLD_NAMES.items():
         content = content.replace(old, new)
     return content
+
+
+def _chunk_tokens(bound: Mapping[str, Any], settings: Settings) -> int | None:
+    """How many tokens of a document a model gets at once, where the job does not say; what others refuse is halved."""
+    provider = bound["model"].partition("/")[0]
+    if provider in _UNLIMITED:
+        return None
+    usual: int = settings.local.context if provider == "local" else _CONTEXT.get(provider, _USUAL_CONTEXT)
+    told = bound["options"].get("num_ctx")
+    context: int = told if isinstance(told, int) and told > 0 else usual
+    most: int = bound["max_tokens"]
+    return max(context // 4, context - most - _MARGIN)
 
 
 # --- settings

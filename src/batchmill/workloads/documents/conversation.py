@@ -13,6 +13,7 @@ from batchmill.llm.messages import Image, Message, Part, Request
 from batchmill.workloads.documents.params import DocumentParams
 from batchmill.workloads.documents.prompts import FileFacts, names_in, render
 from batchmill.workloads.documents.readers import Picture
+from batchmill.workloads.documents.seeing import eyes_of
 
 _COMBINE = """\
 These are answers about consecutive parts of one document, each to this task:
@@ -47,7 +48,7 @@ class Conversation:
         params = self._params
         values = {**self._values, "text": share.text} if self._has_document else self._values
         if params.messages is not None:
-            return self._request(self._turns(values, share))
+            return self._request(self._turns(values, share), share)
         sources = [source for source in (params.prompt, question) if source is not None]
         parts: list[Part] = [render(params.prompt, values)] if params.prompt is not None else []
         if share.text and not any(names_in(source).places_document for source in sources):
@@ -55,7 +56,7 @@ class Conversation:
         parts += _images(share)
         if question is not None:
             parts.append(render(question, values))
-        return self._request([*self._system(values), Message("user", tuple(parts))])
+        return self._request([*self._system(values), Message("user", tuple(parts))], share)
 
     def combining(self, answers: Sequence[str], question: str | None) -> Request:
         """The request that makes one answer of those for several parts."""
@@ -90,10 +91,11 @@ class Conversation:
         values = {**self._values, "text": "(the document)"}
         return "\n\n".join(render(source, values) for source in sources)
 
-    def _request(self, messages: Sequence[Message]) -> Request:
+    def _request(self, messages: Sequence[Message], share: Share | None = None) -> Request:
         params = self._params
+        model = params.model or ""
         return Request(
-            params.model or "",
+            eyes_of(model) if share is not None and share.pictures else model,
             tuple(messages),
             max_tokens=params.max_tokens or 1024,
             temperature=params.temperature,

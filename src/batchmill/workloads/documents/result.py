@@ -31,14 +31,15 @@ class QuestionResult(BaseModel):
 
 class DocumentResult(BaseModel):
     """`text` is the answer, `data` the same as structured data where a schema asks for it; of several `questions`,
-    `answers` has each by its name. `parts` are the answers of the parts, where they were kept apart. `cost` is in
-    US dollars, None where the price is unknown."""
+    `answers` has each by its name. `parts` are the answers of the parts, where they were kept apart. `cost` is what
+    the tokens cost at the list price, in US dollars, None where that is unknown: replies that came from the cache count
+    too, so that the same answer has the same cost. What was really spent stands in the run's calls."""
 
-    file: str | None = None
-    text: str = ""
+    text: str = ""  # first: a live display shows how a result begins
     data: Any = None
     answers: dict[str, QuestionResult] | None = None
     parts: list[Any] | None = None
+    file: str | None = None
     truncated: bool = False
     model: str = ""
     reader: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from batchmill.workloads.documents.readers import PictureLimits
 
+BASIC = "describe/basic"
 _BLIND = {"local", "extractive"}  # providers whose models read text only, unless a job says otherwise
 _COMMON = ("image/png", "image/jpeg")
 _LIMITS = {  # a margin below what the providers document, since base64 makes bytes a third more
@@ -21,6 +22,11 @@ def sees(model: str, vision: bool | None) -> bool:
     return model.partition("/")[0] not in _BLIND if vision is None else vision
 
 
+def eyes_of(model: str) -> str:
+    """The model that looks at images for a model: itself, or what can be said of a picture without any."""
+    return BASIC if model.partition("/")[0] in _BLIND else model
+
+
 def limits_of(model: str) -> PictureLimits:
-    """What the provider of a model takes."""
-    return _LIMITS.get(model.partition("/")[0], PictureLimits())
+    """What the provider takes of the model that looks at images for a model."""
+    return _LIMITS.get(eyes_of(model).partition("/")[0], PictureLimits())
