@@ -18,7 +18,17 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     server.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A state folder, and so a server, for all tests of a module that leave the server alone."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder / "batchmill"
+        server.stop()
+
+
+@pytest.fixture(scope="session")
 def smollm2() -> Path:
     """The weights of the embedded chat model."""
     pytest.importorskip("xllamacpp")

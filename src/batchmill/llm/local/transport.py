@@ -50,5 +50,6 @@ async def _addressed(request: HttpRequest) -> HttpRequest:
         return request
     name, options, path = read_address(request.url)
     found = await server.running(name, options)
-    headers = {**request.headers, "authorization": f"Bearer {found.key}"}
+    # a connection of its own: the server drops kept ones as it likes, and a request on one would seem to be lost
+    headers = {**request.headers, "authorization": f"Bearer {found.key}", "connection": "close"}
     return replace(request, url=f"{found.url}/v1{path}", headers=headers)
