@@ -16,6 +16,7 @@ demo: $(VENV)/.installed-demo
 test: check
 	$(BIN)/python -m pytest -n 2 --randomly-seed=$(SEED) tests
 	$(BIN)/python -m chaos --seconds 20 --seed 1
+	$(BIN)/python -m chaos --llm --requests 200 --kills 3 --seed 1
 
 # The properties again, in another order and on examples that no run has seen: for finding, not for gating.
 search: $(VENV)/.installed-dev
@@ -39,6 +40,7 @@ bench: $(VENV)/.installed-dev
 
 chaos: $(VENV)/.installed-dev
 	$(BIN)/python -m chaos --seconds 120
+	$(BIN)/python -m chaos --llm
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

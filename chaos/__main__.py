@@ -41,6 +41,10 @@ class Broken(AssertionError):
 def main() -> int:
     """Run rounds until the time is over; returns 0 if every promise held."""
     options = _options()
+    if options.llm:
+        from chaos import llm
+
+        return llm.main(options.requests, options.kills, options.seed)
     chance = random.Random(options.seed)
     started, rounds, kills = time.monotonic(), 0, 0
     while rounds == 0 or time.monotonic() - started < options.seconds:
@@ -55,6 +59,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="begin no new run after this time")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--llm", action="store_true", help="kill a run that asks language models instead")
+    parser.add_argument("--requests", type=int, default=3000, help="with --llm")
+    parser.add_argument("--kills", type=int, default=100, help="with --llm")
     return parser.parse_args()
 
 

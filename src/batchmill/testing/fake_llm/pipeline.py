@@ -149,7 +149,8 @@ class Pipeline:
 
     def _fault_problem(self, family: Family, fault: str, asked: Asked) -> Problem:
         words = family.words.get(fault) or spoiling.MESSAGES[fault]
-        message = words.format(context=self.behaviour.context or 8192, tokens=asked.tokens)
+        context = self.behaviour.context or 8192
+        message = words.format(context=context, tokens=max(asked.tokens, context + 1))
         return Problem(fault, message, spoiling.WAITS.get(fault))
 
     def problem(self, family: Family, problem: Problem, asked: Asked | None = None, fault: str = "") -> Reply:

@@ -1,0 +1,184 @@
+"""What asking language models costs and keeps, through Batchmill and through its peers, on the fake service.
+
+- CPU per request at 50 connections, all processes of the client together, beside a bare loop around aiohttp;
+- 900 requests at a limit of 600 a minute: pace, refusals, losses;
+- the same where the client is told a limit twice too high, and the service tells none;
+- money for 50 calls, and 500 calls, 100 of them at once: how many leave.
+
+Peers that are not installed (`pip install -e '.[bench-llm]'`) are left out, with a line that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from batchmill.testing import FakeLLM
+from batchmill.testing.fake_llm import Counts
+from benchmarks._llm_clients import NEEDS, Done, Settings
+
+CONNECTIONS = 50
+PRICE_IN, PRICE_OUT = 1.0, 4.0  # dollars a million tokens, what every client is told
+LIMIT, BURST, ASKED = 600, 10, 900
+
+
+class Outcome(NamedTuple):
+    """What a client did, by its own account and by the service's. `cpu` is of all its processes, in seconds."""
+
+    done: Done
+    seconds: float
+    cpu: float
+    memory: float  # megabytes, the largest process
+    counts: Counts
+    span: float  # seconds from the first request to the last
+
+
+class Failed(Exception):
+    """A client that did not come to its end."""
+
+
+def measured(client: str, settings: dict[str, Any], service: dict[str, Any]) -> Outcome:
+    """Run a client against a fake service of its own. Raises Failed."""
+    with FakeLLM(default_price=(PRICE_IN, PRICE_OUT), log=200_000, **service) as fake:
+        given = Settings(url=fake.openai_url, **settings)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as talk:
+            command = [sys.executable, "-m", "benchmarks._llm_clients", client, json.dumps(given._asdict())]
+            process = subprocess.Popen(command, stdout=out, stderr=talk, stdin=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)  # of its children too, which it has waited for
+            process.returncode = os.waitstatus_to_exitcode(status)
+            for file in (out, talk):
+                file.seek(0)
+            lines, said = out.read().decode().splitlines(), talk.read().decode(errors="replace")
+        if process.returncode or not lines:
+            raise Failed(f"{client}: exit code {process.returncode}: {said.strip()[-300:]}")
+        told = json.loads(lines[-1])
+        log = fake.log
+        span = log[-1].seconds - log[0].seconds if log else 0.0
+        cpu = usage.ru_utime + usage.ru_stime
+        done = Done(told["answered"], told["failed"])
+        return Outcome(done, told["seconds"], cpu, usage.ru_maxrss / 1024, fake.counts, span)
+
+
+def present(wanted: list[str]) -> list[str]:
+    """The clients among those wanted that are installed; a line for each other one."""
+    found = []
+    for client in wanted:
+        if client in NEEDS and find_spec(NEEDS[client]) is None:
+            print(f"{client:24} skipped: `{NEEDS[client]}` is not installed")
+        else:
+            found.append(client)
+    return found
+
+
+def cpu(requests: int, rounds: int) -> None:
+    """CPU milliseconds per request: a long run less a short one, so that starting does not count."""
+    print(f"\nCPU per request, {CONNECTIONS} connections, no latency ({requests:,} requests; the least of {rounds})")
+    shapes: list[tuple[str, str, int, Callable[[int], int]]] = [
+        ("bare aiohttp loop", "bare", requests, lambda n: 0),
+        ("batchmill, job a request", "batchmill", requests, lambda n: 0),
+        ("batchmill, 50 jobs", "batchmill", requests, lambda n: CONNECTIONS),
+        ("openai SDK", "openai", requests // 4, lambda n: 0),
+        ("litellm", "litellm", requests // 8, lambda n: 0),
+        ("curator", "curator", requests // 8, lambda n: 0),
+    ]
+    installed = present(list(dict.fromkeys(client for _, client, _, _ in shapes)))
+    base = None
+    for title, client, most, jobs in shapes:
+        if client not in installed:
+            continue
+        try:
+            costs = [_cost(client, most, jobs) for _ in range(rounds)]
+        except Failed as error:
+            print(f"{title:24} failed: {error}")
+            continue
+        per_request, memory = min(costs)
+        base = base or per_request
+        print(f"{title:24} {1000 * per_request:8.3f} ms {per_request / base:8.2f} x bare {memory:8.0f} MB", flush=True)
+
+
+def _cost(client: str, most: int, jobs: Callable[[int], int]) -> tuple[float, float]:
+    """CPU seconds per request, and megabytes of the largest process."""
+    few = max(CONNECTIONS, most // 10)
+    small, large = (
+        measured(client, {"requests": n, "concurrency": CONNECTIONS, "jobs": jobs(n)}, {}) for n in (few, most)
+    )
+    for outcome, n in ((small, few), (large, most)):
+        if outcome.done.answered != n or outcome.counts.billed != n:
+            raise Failed(f"{client}: {outcome.done.answered} answered, {outcome.counts.billed} billed, of {n}")
+    return (large.cpu - small.cpu) / (most - few), large.memory
+
+
+def limited(told: int, *, tell_limits: bool) -> None:
+    """900 requests at a limit, all clients side by side, each with a service of its own."""
+    hints = "which its headers tell" if tell_limits else "which no header tells"
+    print(f"\n{ASKED} requests, the service allows {LIMIT} a minute, {BURST} at once, {hints}; clients are told {told}")
+    service = {"rpm": LIMIT, "burst": BURST, "latency": "50ms", "tell_limits": tell_limits}
+    settings = {"requests": ASKED, "concurrency": CONNECTIONS, "rpm": told}
+    clients = present(["batchmill", "openai", "litellm", "curator"])
+    with ThreadPoolExecutor(len(clients)) as pool:
+        futures = {client: pool.submit(measured, client, settings, service) for client in clients}
+    for client, future in futures.items():
+        try:
+            outcome = future.result()
+        except Failed as error:
+            print(f"{client:24} failed: {error}")
+            continue
+        allowed = (outcome.counts.answered - BURST) / (LIMIT / 60)  # seconds that the limit asks for
+        print(
+            f"{client:24} {outcome.done.answered:4} answered {outcome.done.failed:4} failed "
+            f"{outcome.counts.refused:5} refused {100 * allowed / max(outcome.span, 1e-9):6.1f} % of the allowed rate",
+            flush=True,
+        )
+
+
+def budget() -> None:
+    """500 calls with money for 50, 100 at once."""
+    print("\nmoney for 50 calls, 500 calls, 100 at once")
+    one = measured("bare", {"requests": 1}, {}).counts.cost / 1e8
+    for client in present(["batchmill", "litellm"]):
+        settings = {"requests": 500, "concurrency": 100, "budget": 50 * one * 1.0001}
+        try:
+            outcome = measured(client, settings, {"latency": "50ms", "answer": same_answer})
+        except Failed as error:
+            print(f"{client:24} failed: {error}")
+            continue
+        counts = outcome.counts
+        print(f"{client:24} {counts.billed:4} left, {counts.cost / 1e8 / (50 * one):5.2f} of the budget", flush=True)
+
+
+def same_answer(asked: object) -> str:
+    """An answer as long as any."""
+    return "word" * 16
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "cpu": lambda options: cpu(options.requests, options.rounds),
+    "limit": lambda options: limited(LIMIT, tell_limits=True),
+    "twice": lambda options: limited(2 * LIMIT, tell_limits=False),
+    "budget": lambda options: budget(),
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.llm", description=__doc__)
+    parser.add_argument("--requests", type=int, default=8000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    options = parser.parse_args()
+    os.chdir(Path(__file__).parents[1])
+    for part in options.only:
+        PARTS[part](options)
+
+
+if __name__ == "__main__":
+    main()
