@@ -51,7 +51,7 @@ def endpoints(model: str, settings: Settings) -> Sequence[Endpoint]:
 def answer(request: Request) -> Reply:
     """The sentences of the document that say most of it, in their order, as many as the prompt asks for (else 3).
 
-    Of several texts the longest is the document; of one alone, what follows or precedes the paragraph that asks.
+    Of several texts the longest that does not ask is the document; of one alone, what is beside the paragraph that asks.
     Raises ValueError for what sentences cannot answer: images, a schema.
     """
     if request.images or request.schema is not None:
@@ -74,27 +74,31 @@ def read_wish(instruction: str) -> Wanted:
 
 def _divided(request: Request) -> tuple[str, str]:
     """What is asked, and the text that it is asked about."""
-    texts = [part for message in request.messages for part in message.parts if isinstance(part, str) and part.strip()]
-    if not texts:
+    texts = [(message.role, part) for message in request.messages for part in message.parts if isinstance(part, str)]
+    users = [text for role, text in texts if role != "system" and text.strip()]
+    if not users:
         raise ValueError("there is no text to summarise")
-    document = max(texts, key=len)
-    others = [text for text in texts if text is not document]
-    if others and not any(_ASKS.search(text) for text in others):
-        first, rest = _peeled(document)
-        return "\n".join([*others, first]), rest
-    return ("\n".join(others), document) if others else _peeled(document)
+    document = max((text for text in users if not _is_instruction(text)), default="", key=len) or max(users, key=len)
+    others = [text for _, text in texts if text is not document]
+    if any(map(_is_instruction, others)):
+        return "\n".join(others), document
+    first, rest = _peeled(document)
+    return "\n".join([*others, first]), rest
+
+
+def _is_instruction(text: str) -> bool:
+    return bool(_ASKS.search(text)) and len(text.split()) <= _INSTRUCTION
 
 
 def _peeled(text: str) -> tuple[str, str]:
     """The first or last paragraph, if it asks for something, and what is left."""
     paragraphs = re.split(r"\n\s*\n", text.strip())
     for number in (0, -1):
-        asks = _ASKS.search(paragraphs[number]) and len(paragraphs[number].split()) <= _INSTRUCTION
-        if asks and len(paragraphs) > 1:
+        if len(paragraphs) > 1 and _is_instruction(paragraphs[number]):
             instruction = paragraphs.pop(number)
             return instruction, "\n\n".join(paragraphs)
     start, colon, rest = text.partition(":")
-    if colon and rest.strip() and _ASKS.search(start) and len(start.split()) <= _INSTRUCTION:
+    if colon and rest.strip() and _is_instruction(start):
         return start, rest
     return "", text
 
