@@ -81,6 +81,7 @@ def test_a_provider_of_ones_own_speaks_openai_unless_it_says_otherwise() -> None
         ("zzz/m", {}, "there is no provider `zzz`", "the providers are"),
         ("mine/m", {"endpoints": {"mine": {"weight": 2}}}, "no address for `mine`", "[endpoints.mine]"),
         ("vllm/m", {"endpoints": {"vllm": "ftp://h"}}, "is not an http URL", ""),
+        ("vllm/m", {"endpoints": {"vllm": "http://h/v1?key=pass"}}, "more than a path", "`headers`"),
         ("vllm/m", {"endpoints": {"vllm": "http://[broken"}}, "is not an http URL", ""),
         ("vllm/m", {"endpoints": {"vllm": "http://h:99999"}}, "is not an http URL", ""),
         ("vllm/m", {"endpoints": {"vllm": {"url": "http://h", "key": "env:NONE"}}}, "`NONE` is not set", "export NONE"),

@@ -199,6 +199,9 @@ def _without_login(name: str, url: str) -> tuple[str, dict[str, str]]:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise UsageError(f"the address of `{name}` is not an http URL", code="llm/endpoint")
+    if parts.query or parts.fragment:
+        hint = "leave out what follows the `?` or `#`; a key belongs into `key` or `headers`"
+        raise UsageError(f"the address of `{name}` holds more than a path", hint=hint, code="llm/endpoint")
     remember_url(url)
     login = {}
     if parts.username or parts.password:

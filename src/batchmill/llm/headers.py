@@ -20,6 +20,7 @@ from batchmill.llm.transport import HttpReply
 MINUTE, DAY = 60.0, 86_400.0
 _LONGEST_WAIT = 7 * DAY
 NOTHING = Seen()
+REMAINING_REQUESTS, REMAINING_TOKENS = "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
@@ -69,11 +70,13 @@ def pause_of(reply: HttpReply, now: float) -> float:
     return (retry_after(reply.headers, now) or 0.0) if reply.status >= 400 else 0.0
 
 
-def left(limit: QuotaLimit, headers: Mapping[str, str], names: str) -> tuple[float | None, float | None]:
-    """What is left of the requests and tokens a minute. `names` is the name of the headers, with `{}` for what."""
+def left(
+    limit: QuotaLimit, headers: Mapping[str, str], requests: str, tokens: str
+) -> tuple[float | None, float | None]:
+    """What is left of the requests and of the tokens a minute, from the headers of these names."""
     return (
-        number(headers.get(names.format("requests"))) if limit.rate else None,
-        number(headers.get(names.format("tokens"))) if limit.tokens else None,
+        number(headers.get(requests)) if limit.rate else None,
+        number(headers.get(tokens)) if limit.tokens else None,
     )
 
 
@@ -86,8 +89,10 @@ def openai_limits(headers: Mapping[str, str], requests_per: float = MINUTE) -> Q
     get = headers.get
     requests, tokens = get("x-ratelimit-limit-requests"), get("x-ratelimit-limit-tokens")
     if requests or tokens:
-        requests_per = _period(headers, "requests", requests, requests_per)
-        return _limit(requests, requests_per, tokens, _period(headers, "tokens", tokens, MINUTE))
+        told = get(REMAINING_REQUESTS), get("x-ratelimit-reset-requests")
+        requests_per = _period(requests, *told, requests_per)
+        told = get(REMAINING_TOKENS), get("x-ratelimit-reset-tokens")
+        return _limit(requests, requests_per, tokens, _period(tokens, *told, MINUTE))
     return _limit(
         get("x-ratelimit-limit-requests-minute"),
         MINUTE,
@@ -104,8 +109,7 @@ def anthropic_limits(headers: Mapping[str, str]) -> QuotaLimit | None:
     return _limit(headers.get("anthropic-ratelimit-requests-limit"), MINUTE, tokens, MINUTE)
 
 
-def _period(headers: Mapping[str, str], what: str, limit: str | None, otherwise: float) -> float:
-    reset, remaining = headers.get(f"x-ratelimit-reset-{what}"), headers.get(f"x-ratelimit-remaining-{what}")
+def _period(limit: str | None, remaining: str | None, reset: str | None, otherwise: float) -> float:
     if not (limit and reset and remaining):
         return otherwise
     most, left, until = number(limit), number(remaining), seconds(reset)

@@ -20,7 +20,7 @@ from batchmill import __version__
 from batchmill.llm.transport import HttpReply, HttpRequest, StatusError, Timeouts, TransportError
 
 MAX_BODY = 64 * 1024 * 1024
-_KEEP_ALIVE = 30.0  # seconds that an idle connection is kept
+_KEEP_ALIVE = 4.0  # seconds that an idle connection is kept: many servers close theirs after 5, as a request may leave
 _SMALL = 1 << 20  # larger bodies are written in pieces, so that the event loop does not stall
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 

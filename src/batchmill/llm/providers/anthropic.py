@@ -13,6 +13,7 @@ from batchmill.llm.providers.base import Endpoint, Malformed, Seen
 from batchmill.llm.transport import HttpReply, HttpRequest
 
 VERSION = "2023-06-01"
+_LEFT = "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-tokens-remaining"
 _FINISHES: Mapping[str, Finish] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -84,7 +85,7 @@ class Anthropic:
         pause = headers.pause_of(reply, now)
         if limit is None:
             return Seen(None, pause) if pause else headers.NOTHING
-        return Seen(limit, pause, *headers.left(limit, reply.headers, "anthropic-ratelimit-{}-remaining"))
+        return Seen(limit, pause, *headers.left(limit, reply.headers, *_LEFT))
 
     def absorb(self, whole: dict[str, Any], event: dict[str, Any]) -> str:
         """Add a stream event; the new text."""

@@ -77,7 +77,9 @@ class OpenAI:
         pause = headers.pause_of(reply, now)
         if limit is None:
             return Seen(None, pause) if pause else headers.NOTHING
-        return Seen(limit, pause, *headers.left(limit, reply.headers, "x-ratelimit-remaining-{}"))
+        return Seen(
+            limit, pause, *headers.left(limit, reply.headers, headers.REMAINING_REQUESTS, headers.REMAINING_TOKENS)
+        )
 
     def absorb(self, whole: dict[str, Any], event: dict[str, Any]) -> str:
         """Add a `chat.completion.chunk`; the new text."""
