@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from batchmill.llm.failures import Failure
 from batchmill.llm.messages import Reply, Request, Usage
 from batchmill.llm.prices import Price
-from batchmill.llm.tokens import Size, TokenCounter
+from batchmill.llm.tokens import TokenCounter
 
 _SLACK = 256  # tokens of output beyond `max_tokens` that are believed: of thoughts, and of ends of turns
 
@@ -28,89 +27,85 @@ class Purpose:
         return None
 
 
-@dataclass(slots=True)
 class Bill:
-    """A request on its way. `most` is what it can cost, in micro-cents; None where the price is unknown."""
+    """A request before it leaves, and what it came to.
 
-    call: Any  # of `ctx.call`, open
-    request: Request
-    tokens: TokenCounter
-    size: Size
-    price: Price | None
-    most: int | None
-    status: int = 0
-    seconds: float = 0.0
+    It may take `expected` tokens, hardly more, and cost `most` micro-cents, never more (None: the price is unknown).
+    """
 
-    def settle(self, reply: Reply | None, failure: Failure | None, purpose: Purpose) -> int | None:
+    __slots__ = ("_price", "_request", "_size", "_tokens", "expected", "most", "seconds", "status")
+
+    def __init__(self, request: Request, tokens: TokenCounter, price: Price | None) -> None:
+        self._request, self._tokens, self._price = request, tokens, price
+        size = self._size = tokens.size(request)
+        self.expected = tokens.expected(size) + request.max_tokens
+        self.most = None if price is None else price.most(tokens.most(size), request.max_tokens)
+        self.status, self.seconds = 0, 0.0
+
+    def settle(self, call: Any, reply: Reply | None, failure: Failure | None, purpose: Purpose) -> int | None:
         """Close the call; returns its cost in micro-cents, or None where the price is unknown."""
-        details = self._details(failure, purpose)
-        if failure is not None and not failure.sent:
-            self.call.settle(details, sent=False)
-            return 0
-        if failure is not None and failure.status >= 400:
-            self.call.settle(details, tokens=0, cost=0)  # nobody bills a refusal
-            return 0
+        details = self._details(purpose)
+        if failure is not None:
+            details["failure"] = failure.kind
+            if not failure.sent:
+                call.settle(details, sent=False)
+                return 0
+            if failure.status >= 400:
+                call.settle(details, tokens=0, cost=0)  # nobody bills a refusal
+                return 0
         if reply is None:
-            self.call.settle(details)
+            call.settle(details)
             return self.most
-        return self._settle_reply(details, reply, failure, purpose)
+        return self._settle_reply(call, details, reply, failure, purpose)
 
     def _settle_reply(
-        self, details: dict[str, Any], reply: Reply, failure: Failure | None, purpose: Purpose
+        self, call: Any, details: dict[str, Any], reply: Reply, failure: Failure | None, purpose: Purpose
     ) -> int | None:
-        details |= reply_details(reply)
-        usage = reply.usage
-        believed = usage is not None and self._is_plausible(usage)
-        if usage is None or not believed:
-            usage = Usage(self.tokens.expected(self.size), self.request.max_tokens)
-            details |= usage_details(usage) | {"estimated": True}
+        usage, price = reply.usage, self._price
+        if usage is not None and self._is_plausible(usage):
+            self._tokens.learn(self._size, usage.input)
+            cost = None if price is None else price.cost(usage)
         else:
-            self.tokens.learn(self.size, usage.input)
-        cost = self.most if self.price is None or not believed else self.price.cost(usage)
+            usage, cost = Usage(self.expected - self._request.max_tokens, self._request.max_tokens), self.most
+            details["estimated"] = True
+        describe(details, reply, usage)
         if failure is None:
-            details |= _worth(purpose, reply, usage, cost)
-        self.call.settle(details, tokens=usage.input + usage.output, cost=None if cost is None else dollars(cost))
+            _judge(details, purpose, reply, usage, cost)
+        call.settle(details, tokens=usage.input + usage.output, cost=None if cost is None else dollars(cost))
         return cost
 
     def _is_plausible(self, usage: Usage) -> bool:
-        most_output = 2 * self.request.max_tokens + _SLACK
-        return usage.input > 0 and usage.output <= most_output and self.tokens.is_plausible(self.size, usage.input)
+        most_output = 2 * self._request.max_tokens + _SLACK
+        return 0 < usage.input <= self._tokens.absurd(self._size) and usage.output <= most_output
 
-    def _details(self, failure: Failure | None, purpose: Purpose) -> dict[str, Any]:
-        details: dict[str, Any] = {"model": self.request.model, "seconds": round(self.seconds, 4)}
+    def _details(self, purpose: Purpose) -> dict[str, Any]:
+        details: dict[str, Any] = {"model": self._request.model, "seconds": round(self.seconds, 4)}
         if self.status:
             details["status"] = self.status
-        if self.price is not None:
-            details["price"] = self.price.version
+        if self._price is not None:
+            details["price"] = self._price.version
         if purpose.stage:
             details["stage"] = purpose.stage
-        if failure is not None:
-            details["failure"] = failure.kind
         return details
 
 
-def _worth(purpose: Purpose, reply: Reply, usage: Usage, cost: int | None) -> dict[str, Any]:
-    rung = purpose.judge(reply)
-    saved = None if cost is None else purpose.saved(usage, cost)
-    return ({"rung": rung} if rung else {}) | ({} if saved is None else {"saved": saved})
+def _judge(details: dict[str, Any], purpose: Purpose, reply: Reply, usage: Usage, cost: int | None) -> None:
+    if rung := purpose.judge(reply):
+        details["rung"] = rung
+    if cost is not None and (saved := purpose.saved(usage, cost)) is not None:
+        details["saved"] = saved
 
 
-def reply_details(reply: Reply) -> dict[str, Any]:
-    """What the ledger keeps of a reply, beside its text."""
-    details: dict[str, Any] = usage_details(reply.usage) if reply.usage is not None else {}
+def describe(details: dict[str, Any], reply: Reply, usage: Usage | None) -> None:
+    """Add what the ledger keeps of a reply beside its text, under the names that it sums up."""
+    if usage is not None:
+        details["input"], details["output"] = usage.input, usage.output
+        if usage.cached:
+            details["cached_input"] = usage.cached
     if reply.request_id:
         details["request_id"] = reply.request_id[:200]
     if reply.finish != "stop":
         details["finish"] = reply.finish
-    return details
-
-
-def usage_details(usage: Usage) -> dict[str, Any]:
-    """Tokens under the names that the ledger sums up."""
-    details = {"input": usage.input, "output": usage.output}
-    if usage.cached:
-        details["cached_input"] = usage.cached
-    return details
 
 
 def dollars(micro_cents: int) -> Decimal:

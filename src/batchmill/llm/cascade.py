@@ -181,8 +181,9 @@ class Check(Purpose):
 
 def plain_answer(model: str, done: Done) -> Answer:
     """The answer where any reply will do."""
-    reply = done.reply
-    return Answer(reply.text, None, model, reply.finish, "", (stage_of(model, (done,), accepted=True),))
+    reply, requests, cost, worth = done
+    stage = Stage(model, requests, not requests, reply.usage or Usage(), cost, worth, accepted=True)
+    return Answer(reply.text, None, model, reply.finish, "", (stage,))
 
 
 def stage_of(model: str, replies: Sequence[Done], *, accepted: bool) -> Stage:

@@ -107,6 +107,9 @@ def messages_of(prompt: Prompt, system: str = "", images: Sequence[Image] = ()) 
 
     Raises UsageError when there is nothing in it.
     """
+    if isinstance(prompt, str) and not images:
+        asked = Message("user", (prompt,))
+        return (Message("system", (system,)), asked) if system else (asked,)
     parts = (prompt,) if isinstance(prompt, str | Message) else tuple(prompt)
     messages = [part for part in parts if isinstance(part, Message)]
     loose = tuple(part for part in parts if not isinstance(part, Message))

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from batchmill import Context, __version__
 from batchmill.llm import failures
 from batchmill.llm.answers import ModelError
-from batchmill.llm.bills import Bill, Purpose, dollars, reply_details
+from batchmill.llm.bills import Bill, Purpose, describe, dollars
 from batchmill.llm.cache import ReplyCache, Stored, reply_key
 from batchmill.llm.failures import Failure
 from batchmill.llm.messages import Reply, Request
@@ -67,7 +67,8 @@ class Exchange:
         self._request = request if native else prompted(request)
         self._purpose = purpose
         self._key = reply_key(self._request, model.provider.family, variant)
-        self._requests, self._cost, self._priced = 0, 0, True
+        self._requests = 0
+        self._cost: int | None = 0
 
     async def run(self) -> Done:
         """The reply, from wherever. Raises ModelError, Permanent when a limit refuses, UsageError."""
@@ -120,7 +121,10 @@ class Exchange:
 
     def _note_hit(self, reply: Reply, failure: Failure | None) -> None:
         """Tell the ledger that no request had to leave."""
-        details = {"model": self._request.model, "stage": self._purpose.stage, **reply_details(reply)}
+        details: dict[str, Any] = {"model": self._request.model}
+        if self._purpose.stage:
+            details["stage"] = self._purpose.stage
+        describe(details, reply, reply.usage)
         if failure is not None:
             details["failure"] = failure.kind
         elif rung := self._purpose.judge(reply):
@@ -159,23 +163,28 @@ class Exchange:
 
     async def _attempt(self, way: Way, cache: ReplyCache | None) -> tuple[Reply | None, Failure | None]:
         """One request: its reply, or what went wrong, or both."""
-        model, request, quota = self._model, self._request, way.endpoint.quota
-        size, price = model.tokens.size(request), model.price
-        most = None if price is None else price.most(model.tokens.most(size), request.max_tokens)
-        tokens = model.tokens.expected(size) + request.max_tokens
-        cost = None if most is None else dollars(most)
-        key, limit = self._key.hex(), model.limit_for(quota)
+        model, quota = self._model, way.endpoint.quota
+        bill = Bill(self._request, model.tokens, model.price)
         way.in_use += 1
         try:
-            async with self._ctx.call(quota=quota, key=key, tokens=tokens, cost=cost, limit=limit) as call:
+            async with self._ctx.call(
+                quota=quota,
+                key=self._key.hex(),
+                tokens=bill.expected,
+                cost=None if bill.most is None else dollars(bill.most),
+                limit=model.limit_for(quota),
+            ) as call:
                 self._requests += 1
-                return await self._send(Bill(call, request, model.tokens, size, price, most), way, cache)
+                reply, failure = await self._exchanged(bill, call, way, cache)
+                self._add(bill.settle(call, reply, failure, self._purpose))
+                return reply, failure
         finally:
             way.in_use -= 1
 
-    async def _send(self, bill: Bill, way: Way, cache: ReplyCache | None) -> tuple[Reply | None, Failure | None]:
-        model, reply = self._model, None
-        started = time.monotonic()
+    async def _exchanged(
+        self, bill: Bill, call: Any, way: Way, cache: ReplyCache | None
+    ) -> tuple[Reply | None, Failure | None]:
+        model, started = self._model, time.monotonic()
         got: HttpReply | TransportError
         try:
             sent = model.provider.encode(self._request, way.endpoint)
@@ -184,15 +193,16 @@ class Exchange:
             got = error
         bill.seconds = time.monotonic() - started
         failure = failures.classify(model.provider.family, got)
-        if isinstance(got, HttpReply):
-            bill.status = got.status
-            self._tell_limits(bill.call, got, failure)
-            if failure is None:
-                await self._keep(cache, got.body)
-                reply, failure = self._read(got.body)
-                if failure is not None and failure.retry and cache is not None:
-                    cache.put_later(self._key, got.body, self._desk.owner, __version__)
-        self._add(bill.settle(reply, failure, self._purpose))
+        if isinstance(got, TransportError):
+            return None, failure
+        bill.status = got.status
+        self._tell_limits(call, got, failure)
+        if failure is not None:
+            return None, failure
+        await self._keep(cache, got.body)
+        reply, failure = self._read(got.body)
+        if failure is not None and failure.retry and cache is not None:
+            cache.put_later(self._key, got.body, self._desk.owner, __version__)
         return reply, failure
 
     def _read(self, body: bytes) -> tuple[Reply | None, Failure | None]:
@@ -218,11 +228,10 @@ class Exchange:
     def _done(self, reply: Reply) -> Done:
         price, usage = self._model.price, reply.usage
         worth = 0 if usage is None else None if price is None else price.cost(usage)
-        return Done(reply, self._requests, self._cost if self._priced else None, worth)
+        return Done(reply, self._requests, self._cost, worth)
 
     def _add(self, cost: int | None) -> None:
-        self._priced = self._priced and cost is not None
-        self._cost += cost or 0
+        self._cost = None if cost is None or self._cost is None else self._cost + cost
 
     async def _sleep(self, seconds: float) -> None:
         """Wait without losing the job's time: in a plain process task, its context waits itself."""

@@ -55,9 +55,12 @@ class Price:
 
     def most(self, input: int, output: int) -> int:
         """What a request with at most so many tokens can cost at most, in micro-cents."""
-        within = [tier for tier in self.tiers if tier.above < input] or self.tiers[:1]
-        dearest = max(max(tier.input, tier.cached, tier.written) for tier in within)
-        return self.request - (-(input * dearest + output * max(tier.output for tier in within)) // TOKENS)
+        dearest = dearest_output = 0
+        for tier in self.tiers:
+            if tier.above < input or not tier.above:
+                dearest = max(dearest, tier.input, tier.cached, tier.written)
+                dearest_output = max(dearest_output, tier.output)
+        return self.request - (-(input * dearest + output * dearest_output) // TOKENS)
 
 
 FREE = Price((Tier(0, 0, 0, 0, 0),), version="own machine")

@@ -118,18 +118,23 @@ async def _close_with_the_loop(transport: Transport) -> AsyncGenerator[None, Non
 
 
 _services: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Service]] = WeakKeyDictionary()
+_last: tuple[asyncio.AbstractEventLoop, Settings | None, Service] | None = None  # nearly always the one
 _caches: dict[int, ReplyCache | None] = {}  # by process: a fork has no writer
 
 
 def service_of(settings: Settings | None) -> Service:
     """The service of the running loop for these settings; those of the folder and environment where None."""
+    global _last
     loop = asyncio.get_running_loop()
+    if _last is not None and _last[0] is loop and _last[1] is settings:
+        return _last[2]
     of_loop = _services.get(loop)
     if of_loop is None:
         of_loop = _services[loop] = {}
     found = of_loop.get(id(settings))
     if found is None:
         found = of_loop[id(settings)] = Service(settings)  # which keeps the settings, so that no other gets their id
+    _last = (loop, settings, found)
     return found
 
 

@@ -58,15 +58,14 @@ class TokenCounter:
         """Input tokens that a request will hardly pass."""
         return min(self.most(size), ceil(size.bytes * self._ratio) + size.fixed)
 
-    def is_plausible(self, size: Size, reported: int) -> bool:
-        """Whether a service that reports so many input tokens can be right."""
-        return 0 <= reported <= _PLAUSIBLE * (size.bytes + size.fixed)
+    def absurd(self, size: Size) -> float:
+        """Input tokens of which a service that reports more of them cannot be right."""
+        return _PLAUSIBLE * (size.bytes + size.fixed)
 
     def learn(self, size: Size, reported: int) -> None:
-        """Take in what a reply reported: at once when it is more than thought, slowly when it is less."""
-        if not self.is_plausible(size, reported):
-            return
-        self._factor = max(self._factor, reported / (size.bytes + size.fixed))
+        """Take in what a reply plausibly reported: at once when it is more than thought, slowly when it is less."""
+        if reported > self._factor * (size.bytes + size.fixed):
+            self._factor = reported / (size.bytes + size.fixed)
         if size.bytes >= 100:  # of less, the template is the larger part
             ratio = _MARGIN * reported / size.bytes
             self._ratio = ratio if ratio > self._ratio else self._ratio + _FORGETTING * (ratio - self._ratio)
