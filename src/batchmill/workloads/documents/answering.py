@@ -65,7 +65,7 @@ class Cutting(NamedTuple):
 
 
 class Interview:
-    """Asks about one document. Questions after the first know what size of parts the model can read."""
+    """Asks about one document. Names of steps follow from the document alone, so that a resumed job finds them."""
 
     def __init__(
         self, ctx: Context, ask: Ask, conversation: Conversation, document: Document, cutting: Cutting
@@ -78,65 +78,76 @@ class Interview:
 
         With `alone`, a job of one request needs no step: its result is saved right after it.
         """
-        while True:
-            cutting = self._cutting
-            shares = await self._shares(cutting)
-            try:
-                return await self._answer(name, question, shares, alone=alone)
-            except TooLong:
-                smaller = min(cutting.size, tokens(self._document.text)) // 2
-                if smaller < _SMALLEST:
-                    raise
-                if self._cutting is cutting:  # no other question found out meanwhile
-                    self._cutting = cutting._replace(size=smaller)
-
-    async def _shares(self, cutting: Cutting) -> list[Share]:
-        document = self._document
-        arguments = (document.text, cutting.size, cutting.overlap, document.header, document.is_table)
-        if len(document.text) <= _INLINE:
-            texts = split(*arguments)
+        shares = await self._shares()
+        if len(shares) == 1:
+            parts = await self._about(name, shares[0], question, is_step=not alone)
         else:
-            texts = await self._ctx.offload(split, *arguments)
+            names = [f"{name} part {number} of {len(shares)}" for number in range(1, len(shares) + 1)]
+            work = [self._about(*each, question) for each in zip(names, shares, strict=True)]
+            parts = [said for each in await together(work) for said in each]
+        if len(parts) == 1:
+            return Answered(parts[0], (), tuple(parts), 1)
+        if not self._cutting.combine:
+            text = "\n\n".join(part.text for part in parts)
+            whole = Said(text, truncated=any(part.truncated for part in parts), model=parts[0].model)
+            return Answered(whole, tuple(parts), tuple(parts), len(parts))
+        combined = await self._combined(name, question, parts)
+        return Answered(combined[-1], (), (*parts, *combined), len(parts))
+
+    async def _shares(self) -> list[Share]:
+        """The document in parts of the size that the model should be able to read."""
+        document, cutting = self._document, self._cutting
+        texts = await self._split(document.text, cutting.size)
         pictures, most = document.pictures, cutting.images
         batches = [pictures[start : start + most] for start in range(0, len(pictures), most)]
         if len(texts) == 1 and len(batches) <= 1 and (cutting.together or not (document.text and pictures)):
             return [Share(texts[0], batches[0] if batches else ())]
         return [*(Share(text) for text in texts if text.strip()), *(Share("", batch) for batch in batches)]
 
-    async def _answer(self, name: str, question: str | None, shares: Sequence[Share], *, alone: bool) -> Answered:
-        count = len(shares)
-        if count == 1:
-            request = self._conversation.about(shares[0], question)
-            said = await (self._ask(request) if alone else self._step(name, request))
-            return Answered(said, (), (said,), 1)
-        requests = [self._conversation.about(share, question) for share in shares]
-        steps = [self._step(f"{name} part {n} of {count}", request) for n, request in enumerate(requests, start=1)]
-        parts = tuple(await together(steps))
-        if not self._cutting.combine:
-            text = "\n\n".join(part.text for part in parts)
-            whole = Said(text, truncated=any(part.truncated for part in parts), model=parts[0].model)
-            return Answered(whole, parts, parts, count)
-        combined = await self._combined(name, question, parts)
-        return Answered(combined[-1], (), (*parts, *combined), count)
+    async def _split(self, text: str, size: int) -> list[str]:
+        document = self._document
+        arguments = (text, size, self._cutting.overlap, document.header, document.is_table)
+        if len(text) <= _INLINE:
+            return split(*arguments)
+        parts: list[str] = await self._ctx.offload(split, *arguments)
+        return parts
+
+    async def _about(self, name: str, share: Share, question: str | None, *, is_step: bool = True) -> list[Said]:
+        """What is said about a part; where the model finds it too long, about its halves, and so on."""
+        request = self._conversation.about(share, question)
+        try:
+            return [await (self._step(name, request) if is_step else self._ask(request))]
+        except TooLong:
+            half = tokens(share.text) * 11 // 20  # sentences do not end in the very middle
+            if half < _SMALLEST:
+                raise
+        halves = await self._split(share.text, half)
+        first, *others = (Share(text) for text in halves)
+        shares = [Share(first.text, share.pictures), *others]
+        work = [self._about(f"{name}.{number}", each, question) for number, each in enumerate(shares, start=1)]
+        return [said for each in await together(work) for said in each]
 
     async def _combined(self, name: str, question: str | None, parts: Sequence[Said]) -> list[Said]:
         """All that is said while answers become one; the last is the one. Too many for one request are combined in
         groups first."""
         everything: list[Said] = []
-        level = 1
+        size, level = self._cutting.size, 0
         while True:
-            groups = _groups([_spoken(part) for part in parts], self._cutting.size)
-            requests = [self._conversation.combining(group, question) for group in groups]
-            last = len(groups) == 1
-            steps = [
-                self._step(f"{name} combined" if last else f"{name} combined {level}.{number}", request)
-                for number, request in enumerate(requests, start=1)
-            ]
-            parts = await together(steps)
-            everything += parts
-            if last:
-                return everything
             level += 1
+            groups = _groups([_spoken(part) for part in parts], size)
+            requests = [self._conversation.combining(group, question) for group in groups]
+            try:
+                parts = await together(
+                    [self._step(f"{name} combined {level}.{n}", r) for n, r in enumerate(requests, 1)]
+                )
+            except TooLong:
+                if size < _SMALLEST:
+                    raise
+                size = min(size, sum(tokens(_spoken(part)) for part in parts)) // 2
+                continue
+            everything += parts
+            if len(groups) == 1:
+                return everything
 
     async def _step(self, name: str, request: Request) -> Said:
         async def ask(digest: str) -> Said:

@@ -1,0 +1,271 @@
+"""Whole runs over the engine: files on a disk, worker processes, and a service on loopback that counts its requests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import batchmill
+from batchmill import Run
+from batchmill.cli.app import run as command
+from batchmill.testing.fake_llm import FakeLLM
+from tests.documents import files
+
+WORKFLOW = Path(__file__).parent.parent / "manifest" / "data" / "workflow.yaml"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[FakeLLM]:
+    with FakeLLM(keep_texts=True, context=400) as running:
+        yield running
+
+
+@pytest.fixture
+def fake(service: FakeLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLLM:
+    """The service, with nothing in its counts; the test runs in a folder of its own, and knows no earlier reply."""
+    service.reset()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("OPENAI_BASE_URL", service.openai_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setenv("OLLAMA_HOST", service.ollama_url)
+    (tmp_path / "docs").mkdir()
+    return service
+
+
+def documents(*, prompt: str | None = "Sum up.", model: str = "openai/m", limits: Any = None, **given: Any) -> Run:
+    """A run over the folder `docs`, unless other sources are given."""
+    sources = {key: given.pop(key) for key in ("files", "jobs", "table", "matrix") if key in given}
+    defaults = {"model": model, **({"prompt": prompt} if prompt else {}), **given}
+    return batchmill.run(
+        task="documents",
+        name="docs",
+        defaults=defaults,
+        limits={"workers": 2, **(limits or {})},
+        progress=False,
+        **(sources or {"files": {"directory": "docs", "as": "file", "recursive": True}}),
+    )
+
+
+def ends(run: Run) -> dict[str, str]:
+    """What became of each file: its state, or the kind of its skip or failure."""
+    found = {}
+    for outcome in run.results():
+        view = outcome._view
+        found[outcome.params["file"].removeprefix("docs/")] = view.kind or view.state
+    return found
+
+
+def test_every_kind_of_file_is_asked_about_and_the_others_are_skipped(fake: FakeLLM) -> None:
+    docs = Path("docs")
+    (docs / "a.txt").write_text("The ferry leaves at eight.")
+    (docs / "sub").mkdir()
+    files.docx(docs / "sub" / "b.docx", "<w:p><w:r><w:t>It is late.</w:t></w:r></w:p>")
+    files.pdf(docs / "c.pdf", "It is full.")
+    (docs / "d.csv").write_text("day,fare\nMon,5\n")
+    (docs / "empty.txt").write_text("")
+    (docs / "binary.txt").write_bytes(bytes(range(256)) * 7)
+    (docs / "large.txt").write_text("x" * 3000)
+    (docs / ".hidden.txt").write_text("hidden")
+    files.image(docs / "sign.png")
+    named = {"directory": "docs", "as": "file", "recursive": True, "paths": ["gone.txt", "docs"]}
+    run = documents(files=named, max_file_size="2kB", vision=False)
+    assert ends(run) == {
+        "a.txt": "succeeded",
+        "sub/b.docx": "succeeded",
+        "c.pdf": "succeeded",
+        "d.csv": "succeeded",
+        "empty.txt": "empty",
+        "binary.txt": "format",
+        "large.txt": "too_large",
+        "sign.png": "format",
+        "gone.txt": "not_found",
+        "docs": "unreadable",
+    }
+    assert fake.counts.requests == 4
+    assert run.exit_code == 0
+    result = run.job("c").result
+    assert (result["reader"], result["pages"], result["chunks"]) == ("pdf", 1, 1)
+    assert result["usage"]["input"] > 0
+    assert run.job("c").metrics["tokens_out"] == result["usage"]["output"]
+
+
+def test_one_more_file_is_one_more_request(fake: FakeLLM) -> None:
+    for number in range(5):
+        Path(f"docs/{number}.txt").write_text(f"Ship {number}.")
+    first = documents()
+    Path("docs/5.txt").write_text("Ship 5.")
+    second = documents()
+    assert (first.counts["succeeded"], second.counts["succeeded"], second.counts["cached"]) == (5, 6, 5)
+    assert fake.counts.requests == 6
+
+
+def test_the_same_answers_cost_nothing_in_another_home(fake: FakeLLM) -> None:
+    Path("docs/a.txt").write_text("Ship.")
+    first = documents()
+    shutil.rmtree(".batchmill")
+    second = documents()
+    assert fake.counts.requests == 1
+    assert second.job("a").result == first.job("a").result
+    assert second.job("a").metrics == first.job("a").metrics
+
+
+def test_a_long_document_is_cut_as_far_as_the_service_wants(fake: FakeLLM) -> None:
+    text = "".join(f"Sentence number {n} tells of a ship.\n" for n in range(100))
+    Path("docs/long.txt").write_text(text)
+    run = documents(chunk_overlap=0, max_tokens=20)
+    result = run.job("long").result
+    assert result["chunks"] >= 3
+    assert result["text"]
+    asked = [entry.text for entry in fake.log if entry.status == 200]
+    assert sum(text.count("Sentence number") for text in asked) == 100
+
+
+def test_images_are_seen_by_a_model_that_sees(fake: FakeLLM) -> None:
+    files.image(Path("docs/sign.png"))
+    files.pdf(Path("docs/scan.pdf"), "", "")
+    run = documents()
+    assert ends(run) == {"sign.png": "succeeded", "scan.pdf": "succeeded"}
+    assert sorted(entry.text.count("[image") for entry in fake.log) == [1, 2]
+    assert run.job("scan").result["images"] == 2
+
+
+def test_answers_fit_their_schema(fake: FakeLLM) -> None:
+    Path("docs/a.txt").write_text("Ship.")
+    run = documents(prompt=None, template="classify", labels=["a", "b"])
+    assert run.job("a").result["data"]["label"] in ("a", "b")
+
+
+def test_questions_share_one_reading(fake: FakeLLM) -> None:
+    Path("docs/a.txt").write_text("Ship.")
+    run = documents(prompt=None, template="qa")
+    result = run.job("a").result
+    assert list(result["answers"]) == ["findings", "purpose", "topic"] or len(result["answers"]) == 3
+    assert result["usage"]["requests"] == fake.counts.requests == 3
+
+
+def test_rows_of_a_table_are_documents_with_values(fake: FakeLLM) -> None:
+    Path("tickets.csv").write_text("text,customer\nIt does not start,Ann\nToo loud,Bob\n")
+    documents(prompt="Answer {{ customer }}: {{ text }}", table={"from": "tickets.csv"})
+    assert sorted(entry.text for entry in fake.log) == [
+        "user: Answer Ann: It does not start",
+        "user: Answer Bob: Too loud",
+    ]
+
+
+def test_prompts_models_and_seeds_make_a_matrix(fake: FakeLLM) -> None:
+    Path("docs/a.txt").write_text("Ship.")
+    axes = {"prompt": ["Sum up.", "Translate."], "model": ["openai/m", "ollama/n"], "seed": [1, 2]}
+    run = documents(files={"directory": "docs", "as": "file"}, matrix={"axes": axes}, prompt=None)
+    assert run.counts["succeeded"] == fake.counts.requests == 8
+
+
+def test_a_workflow_runs_as_it_is(fake: FakeLLM) -> None:
+    shutil.copy(WORKFLOW, "workflow.yaml")
+    for name in ("notes", "photos"):
+        Path(name).mkdir()
+    Path("notes/one.md").write_text("We saw three whales.")
+    for name, colour in (("plate-01", "red"), ("plate-02", "blue")):
+        files.image(Path(f"photos/{name}.jpg"), colour=colour)
+    Path("notes/two.txt").write_text("not asked for")
+    run = batchmill.run("workflow.yaml", progress=False, limits={"workers": 1})
+    assert run.counts["succeeded"] == 4
+    texts = sorted(entry.text for entry in fake.log)
+    assert any("three sentences:\n\nWe saw three whales." in text for text in texts)
+    assert sum("[image" in text for text in texts) == 2
+    assert any("motto" in text for text in texts)
+
+
+def test_a_bare_model_of_a_workflow_is_ollamas(fake: FakeLLM) -> None:
+    Path("docs/a.txt").write_text("Ship.")
+    task = {"name": "t", "protocol": "llm/v1", "method": "llm/chat"}
+    messages = [{"role": "user", "content": "Sum up."}]
+    params = {"model": "llama3.2", "directory": "docs", "messages": messages}
+    Path("w.json").write_text(json.dumps({"name": "w", "tasks": [{**task, "params": params}]}))
+    run = batchmill.run("w.json", progress=False)
+    assert run.counts["succeeded"] == 1
+    assert [(entry.family, entry.model) for entry in fake.log] == [("ollama", "llama3.2")]
+
+
+def test_nobody_listening_is_one_error_before_the_first_job(
+    fake: FakeLLM, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
+    Path("docs/a.txt").write_text("Ship.")
+    Path("m.yaml").write_text(
+        "task: documents\ndefaults: {prompt: Sum up., model: llama3.2}\nfiles: {directory: docs, as: file}\n"
+    )
+    assert command(["run", "m.yaml"]) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert "nothing listens at 127.0.0.1:9, where `ollama/llama3.2` should be" in said
+    assert "hint: --model local/smollm2" in said
+    assert batchmill.open_run("last").counts["pending"] == 1
+
+
+def test_skipped_files_can_count_as_failure(fake: FakeLLM) -> None:
+    Path("docs/empty.txt").write_text("")
+    Path("m.yaml").write_text(
+        "task: documents\ndefaults: {prompt: Sum up., model: openai/m}\nfiles: {directory: docs, as: file}\n"
+    )
+    assert command(["run", "m.yaml", "--output", "quiet"]) == 0
+    assert command(["run", "m.yaml", "--output", "quiet", "--fail-on", "skipped"]) == 1
+    assert fake.counts.requests == 0
+
+
+def test_wrong_prompts_are_told_by_check(fake: FakeLLM, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("docs/a.txt").write_text("Ship.")
+    Path("m.yaml").write_text(
+        'task: documents\ndefaults:\n  model: openai/m\n  prompt: "Sum up {{ txt }}"\n'
+        "files: {directory: docs, as: file}\n"
+    )
+    assert command(["plan", "m.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert "m.yaml:4" in said
+    assert "`{{ txt }}` is not known here" in said
+
+
+READER = """
+import os, signal
+from batchmill.workloads.documents.readers import Document
+def read(path, wish):
+    word = path.read_text()
+    if word == "eat":
+        kept = [bytes(1 << 24) for _ in range(200)]
+    if word == "die":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return Document(word.upper(), "loud")
+"""
+
+
+def test_a_reader_of_another_package_may_eat_and_die(fake: FakeLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = Path("site").absolute()
+    (package / "loud-1.0.dist-info").mkdir(parents=True)
+    (package / "loud-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\nVersion: 1.0\n")
+    (package / "loud-1.0.dist-info" / "entry_points.txt").write_text("[batchmill.readers]\nloud = loud_reader:read\n")
+    (package / "loud_reader.py").write_text(READER)
+    for word in ("hello", "eat", "die"):
+        Path(f"docs/{word}.loud").write_text(word)
+    Path("docs/plain.txt").write_text("plain")
+    Path("m.yaml").write_text(
+        "task: documents\ndefaults: {prompt: Sum up., model: openai/m}\nfiles: {directory: docs, as: file}\n"
+        "limits: {workers: 1, memory: 300MB}\n"
+    )
+    import os
+    import subprocess
+    import sys
+
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    done = subprocess.run([sys.executable, "-m", "batchmill", "run", "m.yaml"], env=environment, capture_output=True,
+                          text=True, timeout=60, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = batchmill.open_run("last")
+    assert ends(run) == {
+        "hello.loud": "succeeded", "plain.txt": "succeeded", "eat.loud": "too_large", "die.loud": "format"
+    }  # fmt: skip
+    assert sorted(entry.text.split()[-1] for entry in fake.log) == ["HELLO", "plain"]
