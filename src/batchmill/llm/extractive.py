@@ -51,7 +51,7 @@ def endpoints(model: str, settings: Settings) -> Sequence[Endpoint]:
 def answer(request: Request) -> Reply:
     """The sentences of the document that say most of it, in their order, as many as the prompt asks for (else 3).
 
-    Of several texts the longest that does not ask is the document; of one alone, what is beside the paragraph that asks.
+    Of several texts the longest that does not ask is the document; of one alone, what stands beside what asks.
     Raises ValueError for what sentences cannot answer: images, a schema.
     """
     if request.images or request.schema is not None:
