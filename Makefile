@@ -11,9 +11,12 @@ SEED ?= 1
 .PHONY: demo test search check format docs bench chaos clean
 
 demo: $(VENV)/.installed-demo
+	$(BIN)/batchmill models pull smollm2
 	$(BIN)/batchmill run examples/identifiability.yaml
 
+# without the weights, tests of the embedded model are skipped and say so
 test: check
+	-$(BIN)/batchmill models pull smollm2
 	$(BIN)/python -m pytest -n 2 --randomly-seed=$(SEED) tests
 	$(BIN)/python -m chaos --seconds 20 --seed 1
 	$(BIN)/python -m chaos --llm --requests 200 --kills 3 --seed 1
@@ -48,7 +51,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[identifiability]'
+	$(BIN)/python -m pip install --quiet --editable '.[identifiability,documents,local,ocr]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
