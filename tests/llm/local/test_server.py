@@ -16,7 +16,7 @@ import pytest
 from batchmill import UsageError
 from batchmill.llm.endpoints import resolve
 from batchmill.llm.local import server
-from batchmill.llm.local.provider import address, read_address
+from batchmill.llm.local.provider import address, notice, read_address
 from batchmill.llm.local.server import Running, ServerOptions
 from batchmill.llm.settings import load
 from tests.llm.local.asking import MODEL, ask, asked, with_transport
@@ -122,3 +122,10 @@ def test_settings_say_how_large_and_how_many(smollm2: Path) -> None:
     assert read_address(f"{route.endpoints[0].url}/x")[1] == ServerOptions(context=2048, slots=3)
     assert route.limit is not None
     assert route.limit.concurrency == 3
+
+
+def test_the_first_use_says_in_one_line_what_to_expect(state: Path) -> None:
+    said = notice(MODEL)
+    assert "demo-grade" in said
+    assert "\n" not in said
+    assert notice(MODEL) == notice("openai/gpt") == notice("local/minilm") == ""

@@ -11,6 +11,7 @@ from typing import ClassVar
 from urllib.parse import parse_qs, urlencode
 
 from batchmill import QuotaLimit
+from batchmill.llm.cache import state_folder
 from batchmill.llm.local import server, weights
 from batchmill.llm.providers.base import Endpoint
 from batchmill.llm.providers.openai import OpenAI
@@ -35,6 +36,22 @@ def endpoints(model: str, settings: Settings) -> Sequence[Endpoint]:
     options = server.ServerOptions(chosen.context, chosen.slots or 0, chosen.threads or 0)
     server.check(f"local/{model}")
     return [Endpoint(address(model, options), limit=QuotaLimit(concurrency=options.parallel))]
+
+
+def notice(model: str) -> str:
+    """What a user is told, in one line, who asks a model of this machine for the first time; else nothing."""
+    known = weights.CATALOGUE.get(model.removeprefix("local/")) if model.startswith("local/") else None
+    if known is None or not known.note:
+        return ""
+    told = state_folder() / f"told-{known.name}"
+    try:
+        told.parent.mkdir(parents=True, exist_ok=True)
+        told.touch(exist_ok=False)
+    except FileExistsError:
+        return ""
+    except OSError:
+        return known.note  # better twice than never
+    return known.note
 
 
 def address(model: str, options: server.ServerOptions) -> str:

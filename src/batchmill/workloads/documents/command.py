@@ -112,6 +112,7 @@ def documents_command(
 ) -> int:
     """Ask a language model the same of many documents. The same command again does only what is missing."""
     import batchmill
+    from batchmill.llm.local.provider import notice
     from batchmill.llm.settings import as_environment, load
 
     model = whole_name(model)
@@ -137,6 +138,8 @@ def documents_command(
         name,
     )
     shown = output is Output.HUMAN
+    if shown and (said := notice(settings.model)):
+        typer.echo(said, err=True)
     run = batchmill.run(**values(asked, settings), home=home, progress=shown, fresh=fresh)
     place = Path(to) if to is not None else Path(settings.results_directory) / f"{run.id}.{_SUFFIXES[fmt]}"
     place.parent.mkdir(parents=True, exist_ok=True)
