@@ -79,7 +79,7 @@ class Service:
         """What a request below `/fake/` asks for. Raises LookupError, UsageError, ValueError, TypeError."""
         if method == "GET":
             self.batches.advance()
-            return {"counts": self.pipeline.counts, "log": self.pipeline.log}[what]
+            return {"counts": self.pipeline.counts, "log": list(self.pipeline.log)}[what]
         given: Any = from_json(body) if body else None
         if what == "reset":
             self.reset()
