@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -125,9 +126,16 @@ def test_a_head_of_any_bytes_is_read_or_refused(data: bytes) -> None:
 @pytest.mark.parametrize("fault", ["reset", "cut"])
 def test_a_reset_is_a_reset(fault: str) -> None:
     async def script(fake: FakeLLM, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(_chat())
-        with pytest.raises(ConnectionResetError):
-            await reader.read()
+        host, port = writer.get_extra_info("peername")
+        loop = asyncio.get_running_loop()
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, (host, port))
+            await loop.sock_sendall(client, _chat())
+            if fault == "cut":
+                assert (await loop.sock_recv(client, 10_000)).startswith(b"HTTP/1.1 200 OK")
+            with pytest.raises(ConnectionResetError):
+                await loop.sock_recv(client, 10_000)
         assert fake.counts.abandoned == 1
         assert fake.counts.billed == (fault == "cut")
 

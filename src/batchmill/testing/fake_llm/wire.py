@@ -30,7 +30,8 @@ class HttpRequest(NamedTuple):
 
 
 class Ending(Enum):
-    """What becomes of the connection after a reply: `HANG` sends nothing and waits until the client has gone."""
+    """What becomes of the connection after a reply. `HANG` sends nothing and waits until the client has gone; `RESET`
+    sends only `pieces`, if there are any."""
 
     KEEP = auto()
     CLOSE = auto()
@@ -202,7 +203,9 @@ class Connection(asyncio.Protocol):
             self._send(reply)
 
     def _send(self, reply: Reply) -> None:
-        if not reply.pieces:
+        if reply.ending is Ending.RESET and not reply.pieces:
+            self._end(reply)
+        elif not reply.pieces:
             self._transport.write(_head_of(reply, len(reply.body)) + reply.body)
             self._end(reply)
         else:
