@@ -42,9 +42,10 @@ def main() -> int:
     """Run rounds until the time is over; returns 0 if every promise held."""
     options = _options()
     if options.llm:
-        from chaos import llm
+        from chaos import llm, llm_faults
 
-        return llm.main(options.requests, options.kills, options.seed)
+        failed = llm_faults.main(options.requests, options.seed)
+        return failed or llm.main(options.requests, options.kills, options.seed)
     chance = random.Random(options.seed)
     started, rounds, kills = time.monotonic(), 0, 0
     while rounds == 0 or time.monotonic() - started < options.seconds:

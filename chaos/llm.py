@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +46,7 @@ class Row(NamedTuple):
     cost: int
     tokens_in: int
     tokens_out: int
+    failure: str | None
 
 
 def main(requests: int, kills: int, seed: int) -> int:
@@ -56,7 +57,7 @@ def main(requests: int, kills: int, seed: int) -> int:
         whole.play([])
         broken = Trial(Path(folder) / "broken", requests)
         done = broken.play([chance.uniform(0.2, 1.8) * requests / (kills + 1) for _ in range(kills)])
-        _check(whole.results() == broken.results(), "the results differ from those of the unbroken run")
+        check(whole.results() == broken.results(), "the results differ from those of the unbroken run")
     print(
         f"chaos: seed {seed}: {requests} requests to a model, {done} kills: {broken.again} paid again, "
         f"{broken.in_flight} in flight at the kills, every one named; every promise held"
@@ -81,24 +82,26 @@ class Trial:
                     break
                 kills += 1
                 self.in_flight += sum(row.state == "reserved" for row in self._rows())
-            self._finish(fake)
+            self.finish(fake)
             self._check_accounts(fake.counts, fake.log)
         return kills
 
     def results(self) -> list[Any]:
-        """What the jobs returned, in the order of the plan."""
-        return [outcome.value for outcome in self._run().results()]
+        """What the jobs returned, in the order of the plan; None of those that failed."""
+        return [outcome.result for outcome in self.run().results()]
 
-    def _run(self) -> batchmill.Run:
+    def run(self) -> batchmill.Run:
+        """The run, as it is now."""
         return batchmill.open_run("chaos-llm", home=self.folder / "home")
 
-    def _start(self, fake: FakeLLM) -> subprocess.Popen[bytes]:
+    def _start(self, fake: FakeLLM, **settings: str) -> subprocess.Popen[bytes]:
         environment = {
             **os.environ,
             "XDG_STATE_HOME": str(self.folder / "state"),
             "OPENAI_API_KEY": "sk-chaos",
             "BATCHMILL_ENDPOINTS": json.dumps({"openai": [{"url": fake.openai_url}]}),
             "BATCHMILL_PRICES": json.dumps({MODEL: {"input": PRICES[0], "output": PRICES[1]}}),
+            **settings,
             "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]),
         }
         command = [sys.executable, "-m", "chaos.llm_jobs", str(self.folder / "home"), str(self.requests)]
@@ -111,20 +114,21 @@ class Trial:
         goal, process = fake.counts.billed + gap, self._start(fake)
         deadline = time.monotonic() + LONGEST
         while process.poll() is None and fake.counts.billed < goal:
-            _check(time.monotonic() < deadline, "the run makes no progress")
+            check(time.monotonic() < deadline, "the run makes no progress")
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         output, _ = process.communicate(timeout=60)
-        _check(process.returncode in (0, -signal.SIGKILL), output.decode(errors="replace")[-2000:])
+        check(process.returncode in (0, -signal.SIGKILL), output.decode(errors="replace")[-2000:])
         while fake.counts.in_flight:  # what was on its way is abandoned
-            _check(time.monotonic() < deadline, "a worker outlives its driver")
+            check(time.monotonic() < deadline, "a worker outlives its driver")
             time.sleep(0.005)
         return process.returncode != 0
 
-    def _finish(self, fake: FakeLLM) -> None:
-        process = self._start(fake)
-        output, _ = process.communicate(timeout=600)
-        _check(process.returncode == 0, output.decode(errors="replace")[-2000:])
+    def finish(self, fake: FakeLLM, **settings: str) -> None:
+        """Run to the end; jobs may fail."""
+        process = self._start(fake, **settings)
+        output, _ = process.communicate(timeout=3600)
+        check(process.returncode in (0, 1), output.decode(errors="replace")[-2000:])
 
     def _rows(self) -> list[Row]:
         ledgers = list((self.folder / "home").glob("runs/*/ledger.db"))
@@ -132,26 +136,36 @@ class Trial:
             return []
         connection = sqlite3.connect(f"file:{ledgers[0]}?mode=ro", uri=True)
         try:
-            found = connection.execute("SELECT job, state, cost, tokens_in, tokens_out FROM calls").fetchall()
+            found = connection.execute("SELECT job, state, cost, tokens_in, tokens_out, failure FROM calls").fetchall()
         finally:
             connection.close()
         return [Row(*values) for values in found]
 
+    def rows_by_job(self) -> dict[int, list[Row]]:
+        """The requests that left, by the number of their job from 0."""
+        rows = [row for row in self._rows() if row.state in ("settled", "unknown")]
+        first = min((row.job for row in rows), default=0)
+        found: dict[int, list[Row]] = defaultdict(list)
+        for row in rows:
+            found[row.job - first].append(row)
+        return found
+
     def _check_accounts(self, counts: Counts, log: list[Entry]) -> None:
         """The service's account, the rows and the report say the same."""
-        rows, run = self._rows(), self._run()
-        _check(run.counts["succeeded"] == self.requests, f"states at the end: {run.counts}")
+        rows, run = self._rows(), self.run()
+        check(run.counts["succeeded"] == self.requests, f"states at the end: {run.counts}")
         jobs = {outcome.params["number"]: number for number, outcome in enumerate(run.results())}
         self.again = counts.billed - self.requests
-        _check(counts.duplicates == self.again, "a question was never asked, or asked in other words")
-        _check(self.again <= self.in_flight, f"{self.again} paid again, {self.in_flight} in flight at the kills")
-        _check_each_job(rows, Counter(jobs[_number(entry)] for entry in log if entry.billed))
+        check(counts.duplicates == self.again, "a question was never asked, or asked in other words")
+        check(self.again <= self.in_flight, f"{self.again} paid again, {self.in_flight} in flight at the kills")
+        _check_each_job(rows, Counter(jobs[number_of(entry)] for entry in log if entry.billed))
         _check_sums(rows, counts, run.summary()["calls"])
 
 
-def _number(entry: Entry) -> int:
+def number_of(entry: Entry) -> int:
+    """Which job asked."""
     found = re.search(r"about (\d+)\?", entry.text)
-    _check(found is not None, f"the service was asked something else: {entry.text[:100]}")
+    check(found is not None, f"the service was asked something else: {entry.text[:100]}")
     return int(found[1]) if found else -1
 
 
@@ -162,7 +176,7 @@ def _check_each_job(rows: list[Row], billed: Counter[int]) -> None:
     unknown = Counter(row.job - first for row in rows if row.state == "unknown")
     for job in answered | unknown | billed:
         least, most = answered[job], answered[job] + unknown[job]
-        _check(
+        check(
             least <= billed[job] <= most, f"job {job}: {billed[job]} billed, {least} answered, {unknown[job]} unknown"
         )
 
@@ -174,13 +188,14 @@ def _check_sums(rows: list[Row], counts: Counts, report: dict[str, Any]) -> None
     cost, possible = sum(row.cost for row in settled), sum(row.cost for row in unknown)
     told = [report[name] for name in ("answered", "possibly_billed_requests", "tokens_in", "tokens_out")]
     sums = [len(settled), len(unknown), sum(r.tokens_in for r in settled), sum(r.tokens_out for r in settled)]
-    _check(told == sums, f"the report says {told}, the rows {sums}")
-    _check(round(report["cost"] * 1e8) == cost, "the report's cost is not the sum of the rows")
-    _check(cost <= counts.cost <= cost + possible, f"{cost} in the rows, {counts.cost} billed, {possible} possible")
+    check(told == sums, f"the report says {told}, the rows {sums}")
+    check(round(report["cost"] * 1e8) == cost, "the report's cost is not the sum of the rows")
+    check(cost <= counts.cost <= cost + possible, f"{cost} in the rows, {counts.cost} billed, {possible} possible")
     if not unknown:
-        _check([counts.billed, counts.tokens_in, counts.tokens_out, counts.cost] == [sums[0], *sums[2:], cost], "sums")
+        check([counts.billed, counts.tokens_in, counts.tokens_out, counts.cost] == [sums[0], *sums[2:], cost], "sums")
 
 
-def _check(holds: bool, otherwise: str) -> None:
+def check(holds: bool, otherwise: str) -> None:
+    """Raises Broken, with the words `otherwise`, unless it holds."""
     if not holds:
         raise Broken(otherwise)
