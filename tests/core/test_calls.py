@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.core.calls import CallDesk
-from batchmill.model.events import CallAsked
-from batchmill.model.limits import QuotaLimit, Rate
+from batchmill.core.policy import Policy
+from batchmill.model.events import CallAsked, LimitSeen
+from batchmill.model.limits import Limits, QuotaLimit, Rate
 
 
 def asked(ticket: int, job: int = 1, cost: int = 10, tokens: int = 1, quota: str = "q") -> CallAsked:
@@ -14,7 +15,7 @@ def asked(ticket: int, job: int = 1, cost: int = 10, tokens: int = 1, quota: str
 
 
 def desk(budget: int | None = None, limit: QuotaLimit | None = None, spent: int = 0) -> CallDesk:
-    return CallDesk(budget, {"q": limit or QuotaLimit()}, spent, 1)
+    return CallDesk(Policy((), Limits(budget=budget, quotas=(("q", limit or QuotaLimit()),)), spent=spent))
 
 
 def tickets(desk: CallDesk, now: float = 0.0) -> tuple[list[int], list[int]]:
@@ -51,7 +52,7 @@ def test_requests_and_tokens_keep_their_pace() -> None:
 
 def test_a_service_that_asks_to_wait_is_left_alone() -> None:
     one = desk()
-    one.limit_seen("q", QuotaLimit(rate=Rate(1, 1.0)), 7.0)
+    one.limit_seen(LimitSeen(0.0, "q", QuotaLimit(rate=Rate(1, 1.0)), 7.0), 0.0)
     one.ask(asked(1))
     one.ask(asked(2))
     assert tickets(one, 6.9) == ([], [])
@@ -115,7 +116,7 @@ def test_a_call_that_nobody_waits_for_any_more_is_not_granted() -> None:
 
 def test_a_limit_that_was_learned_holds_and_unknown_parts_stay() -> None:
     one = desk(limit=QuotaLimit(concurrency=1))
-    one.limit_seen("q", QuotaLimit(rate=Rate(1, 1.0)), 0.0)
+    one.limit_seen(LimitSeen(0.0, "q", QuotaLimit(rate=Rate(1, 1.0))), 0.0)
     for ticket in (1, 2):
         one.ask(asked(ticket))
     assert tickets(one) == ([1], [])

@@ -174,7 +174,7 @@ def test_calls_keep_to_the_limits_of_their_quota(project: Project) -> None:
     assert run.counts["succeeded"] == 12
     assert most <= 2
     reserved = [at for (at,) in project.rows("SELECT reserved FROM calls ORDER BY reserved")]
-    assert reserved[-1] - reserved[0] >= 0.5  # twelve calls at twenty a second
+    assert reserved[-1] - reserved[0] >= 0.3  # five calls at once, then seven at twenty a second
 
 
 def test_an_async_job_has_its_heavy_part_done_in_a_process(project: Project) -> None:

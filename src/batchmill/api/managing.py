@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from batchmill.driver.lender import settle_day
 from batchmill.errors import HomeError, RunHeld, RunNotFound, UsageError
 from batchmill.ledger import invocation
 from batchmill.ledger.home import Home, RunInfo
@@ -166,6 +167,7 @@ def settle_calls(home: Path, reference: str, *, billed: bool = False) -> Settled
     paths = find(home, reference)
     with acquire(paths):
         settled = SettledCalls(paths.id, *invocation.settle_calls(paths, billed=billed))
+        settle_day(paths.folder, billed=billed)
     with RunView(paths.folder) as view:
         rewrite_reports(view)
     return settled

@@ -17,6 +17,7 @@ from batchmill import plugins
 from batchmill._version import __version__
 from batchmill.api.batch import Batch, Target, from_call
 from batchmill.api.runs import Run, exit_code, home_path
+from batchmill.core.quota import DAY
 from batchmill.driver.feed import Choice
 from batchmill.driver.loop import Observer
 from batchmill.driver.session import Finish, Order, Session
@@ -72,6 +73,7 @@ class Finished(NamedTuple):
     exit_code: int
     nothing_to_do: bool = False
     new_run: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 class Observers(NamedTuple):
@@ -191,7 +193,7 @@ def invoke(
     run = Run(paths.folder)
     prepare_invocation(paths, keep_failed=invocation.keep_failed)
     with LedgerReader(paths.ledger) as reader:
-        row, counts, past = reader.run(), reader.counts(), reader.past()
+        row, counts, past = reader.run(), reader.counts(), reader.past(since=_needed_since(batch))
     if row.plan_done and not counts.get("pending") and row.state is RunState.FINISHED:
         opened(run, None)
         return Finished(run, exit_code(row.state, row.reason, counts), nothing_to_do=True)
@@ -218,7 +220,13 @@ def invoke(
         _conclude(batch, run)
     if finish.broken:
         raise TaskError(finish.broken, hint=f"`batchmill logs {run.id}` shows more", code="task/broken")
-    return Finished(run, _code(run, finish))
+    return Finished(run, _code(run, finish), warnings=finish.warnings)
+
+
+def _needed_since(batch: Batch) -> float | None:
+    """From when on it matters what was spent: today, where a budget is not the run's own."""
+    limits, now = batch.manifest.limits, time.time()
+    return now - now % DAY if limits.budgets or limits.budget_per_day is not None else None
 
 
 def _jobs_to_plan(batch: Batch, choice: Choice | None, pending: int) -> int | None:

@@ -32,6 +32,8 @@ def finish(finished: Finished, output: Output, fail_on: FailOn | None = None) ->
     from batchmill.report.query import RunView
 
     run = finished.run
+    for warning in finished.warnings:
+        say(output, f"warning: {warning}")
     with RunView(run.folder) as view:
         if output is Output.JSON:
             from batchmill.report.encode import json_text

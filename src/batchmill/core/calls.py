@@ -1,136 +1,137 @@
-"""Metered calls: which may leave now, under the limits of their quota and the run's budget."""
+"""Metered calls: which may leave now, under the limits of their quota and the budgets."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
-from batchmill.core.pace import Pacer
-from batchmill.model.events import CallAsked
-from batchmill.model.limits import QuotaLimit, Rate
+from batchmill.core.line import Line
+from batchmill.core.loan import Loan
+from batchmill.core.money import Budget, Purse, begins
+from batchmill.core.policy import Policy
+from batchmill.model.commands import Borrow, Told
+from batchmill.model.events import CallAsked, Lent, LimitSeen
+from batchmill.model.limits import QuotaLimit
 
 INFINITY = float("inf")
 
 
 class Granted(NamedTuple):
-    """A call that may leave, under the number that it has in the run."""
+    """A call that may leave, under the number that it has in the run, since `at`."""
 
     call: int
     asked: CallAsked
-
-
-@dataclass
-class Quota:
-    """One outside limit: its pace, its calls in flight, and who waits, first come first served."""
-
-    limit: QuotaLimit = field(default_factory=QuotaLimit)
-    requests: Pacer | None = None
-    tokens: Pacer | None = None
-    in_flight: int = 0
-    paused_until: float = -INFINITY
-    waiting: deque[CallAsked] = field(default_factory=deque)
-
-    def tighten(self, limit: QuotaLimit) -> None:
-        """Take over what is known of the limit; what is None stays as it was."""
-        self.limit = QuotaLimit(
-            limit.rate or self.limit.rate,
-            limit.tokens or self.limit.tokens,
-            limit.concurrency or self.limit.concurrency,
-        )
-        self.requests = _pacer(self.requests, self.limit.rate, burst=1.0)
-        # a bucket of one second's tokens: a single large call must be able to pass
-        rate = self.limit.tokens
-        self.tokens = _pacer(self.tokens, rate, burst=max(1.0, rate.amount / rate.seconds) if rate else 1.0)
-
-    def opens(self, now: float) -> float:
-        """When the first waiting call may leave, as far as pace tells; infinity while slots are full."""
-        if self.limit.concurrency is not None and self.in_flight >= self.limit.concurrency:
-            return INFINITY
-        when = max(now, self.paused_until)
-        if self.requests is not None:
-            when = max(when, self.requests.when(now))
-        if self.tokens is not None:
-            when = max(when, self.tokens.when(now, self.waiting[0].tokens))
-        return when
-
-    def take(self, now: float, tokens: int) -> None:
-        """One call leaves."""
-        self.in_flight += 1
-        if self.requests is not None:
-            self.requests.take(now)
-        if self.tokens is not None:
-            self.tokens.take(now, tokens)
-
-
-def _pacer(old: Pacer | None, rate: Rate | None, burst: float) -> Pacer | None:
-    if rate is None or old is None:
-        return Pacer(rate, burst) if rate is not None else None
-    old.retune(rate)
-    return old
+    at: float
+    line: Line
 
 
 class CallDesk:
-    """Admits calls. Money is integer micro-cents: `spent` is settled, `reserved` is the most that open calls
-    may still cost; their sum never passes `budget` (None: no budget).
-    """
+    """Admits calls. Each is reserved in the budget of the run, in those for quotas that begin like its own, and in the
+    day's; `exhausted` names the one that has nothing left for a call."""
 
-    def __init__(self, budget: int | None, quotas: Mapping[str, QuotaLimit], spent: int, next_call: int) -> None:
-        self.budget = budget
-        self.spent = spent
-        self.reserved = 0
-        self.exhausted = False
-        self._next_call = next_call
-        self._quotas: dict[str, Quota] = {}
+    def __init__(self, policy: Policy) -> None:
+        limits = policy.limits
+        self.exhausted = ""
+        self.shared = policy.shared
+        self._policy = policy
+        self._next_call = policy.next_call
+        self._lines: dict[str, Line] = {}
+        self._line_of: dict[tuple[int, int], Line] = {}  # of calls that wait, by job and ticket
+        self._tickets: dict[int, set[int]] = {}  # of calls that wait, by job
         self._open: dict[int, dict[int, Granted]] = {}  # job -> ticket -> call
-        for name, limit in quotas.items():
-            self._quota(name).tighten(limit)
+        self._asking = False  # the lender has not answered yet
+        self.total = Budget("budget", _or_endless(limits.budget), policy.spent)
+        self.day = Budget("day's budget", _or_endless(limits.budget_per_day), policy.spent_today)
+        if self.shared:  # a part of the day's money is lent
+            self.day = Budget(self.day.name, 0, hope=INFINITY)
+        self._purse = Purse(self.day, limits.budget_per_day)
+        self._parts = {
+            start: Budget(f"budget of `{start}`", most, sum(n for quota, n in policy.spent_of if begins(quota, start)))
+            for start, most in limits.budgets
+        }
 
-    def _quota(self, name: str) -> Quota:
-        return self._quotas.setdefault(name, Quota())
+    @property
+    def spent(self) -> int:
+        """Micro-cents settled, with those of earlier invocations."""
+        return self.total.spent
 
-    def ask(self, asked: CallAsked) -> None:
-        """Queue a call."""
-        quota = self._quota(asked.quota)
-        if asked.limit is not None:
-            quota.tighten(asked.limit)
-        quota.waiting.append(asked)
+    @property
+    def reserved(self) -> int:
+        """The most micro-cents that open calls may still cost."""
+        return self.total.reserved
 
-    def admit(self, now: float) -> tuple[list[Granted], list[CallAsked]]:
-        """The calls that may leave now, and those that no money will ever be left for."""
-        granted: list[Granted] = []
-        refused: list[CallAsked] = []
-        for quota in self._quotas.values():
-            while quota.waiting and quota.opens(now) <= now and not self._must_wait_for_money(quota):
-                asked = quota.waiting.popleft()
-                if self._affordable(asked.cost):
-                    granted.append(self._grant(quota, asked, now))
-                else:
-                    self.exhausted = True
-                    refused.append(asked)
-        return granted, refused
+    @property
+    def waiting(self) -> int:
+        """How many calls wait."""
+        return len(self._line_of)
 
-    def _affordable(self, cost: int) -> bool:
-        return self.budget is None or self.spent + self.reserved + cost <= self.budget
-
-    def _must_wait_for_money(self, quota: Quota) -> bool:
-        """Whether an open call may yet settle for less, so that the next one can be paid."""
-        return self.reserved > 0 and not self._affordable(quota.waiting[0].cost)
-
-    def _grant(self, quota: Quota, asked: CallAsked, now: float) -> Granted:
-        granted = Granted(self.next_number(), asked)
-        self.reserved += asked.cost
-        quota.take(now, asked.tokens)
-        self._open.setdefault(asked.job, {})[asked.ticket] = granted
-        return granted
+    @property
+    def used(self) -> bool:
+        """Whether any quota is known: else there was no call."""
+        return bool(self._lines)
 
     def next_number(self) -> int:
         """A number that no call of the run has."""
         self._next_call += 1
         return self._next_call - 1
 
-    def settle(self, job: int, ticket: int, tokens: int, cost: int, sent: bool) -> Granted | None:
+    def must_know_price(self, quota: str) -> bool:
+        """Whether a budget applies to the calls of a quota."""
+        limits = self._policy.limits
+        given = limits.budget is not None or limits.budget_per_day is not None
+        return given or any(begins(quota, start) for start in self._parts)
+
+    # --- calls
+
+    def _line(self, name: str) -> Line:
+        line = self._lines.get(name)
+        if line is None:
+            budgets = [budget for start, budget in self._parts.items() if begins(name, start)]
+            if self.day.limit < INFINITY:
+                budgets.append(self.day)
+            limit = _longest(self._policy.limits.quotas, name)
+            line = self._lines[name] = Line(name, limit, (self.total, *budgets), Loan() if self.shared else None)
+            line.quota.day_ends = self._policy.day_ends
+        return line
+
+    def ask(self, asked: CallAsked) -> None:
+        """Queue a call."""
+        line = self._line(asked.quota)
+        line.add(asked)
+        self._line_of[asked.job, asked.ticket] = line
+        self._tickets.setdefault(asked.job, set()).add(asked.ticket)
+
+    def admit(self, now: float) -> tuple[list[Granted], list[CallAsked]]:
+        """The calls that may leave now, and those that no money will ever be left for."""
+        granted: list[Granted] = []
+        refused: list[CallAsked] = []
+        for line in self._lines.values():
+            while line.waiting and line.opens(now) <= now:
+                asked = line.head
+                lacking = line.lacking()
+                spent = next((budget for budget in lacking if not budget.may_fit(asked.cost)), None)
+                if spent is not None:
+                    self.exhausted = f"{spent.name} spent"
+                    refused.append(asked)
+                    self._withdraw(line, asked.job, asked.ticket)
+                elif lacking:
+                    break
+                else:
+                    granted.append(self._grant(line, now))
+        return granted, refused
+
+    def _grant(self, line: Line, now: float) -> Granted:
+        asked = line.leave(now)
+        self._forget_waiting(asked.job, asked.ticket)
+        for budget in line.budgets:
+            budget.reserved += asked.cost
+        granted = Granted(self.next_number(), asked, now, line)
+        self._open.setdefault(asked.job, {})[asked.ticket] = granted
+        return granted
+
+    def settle(
+        self, job: int, ticket: int, tokens: int, cost: int, sent: bool, now: float = 0.0, failed: bool = False
+    ) -> Granted | None:
         """Close an open call at its true cost; returns it. One that still waits is withdrawn: None."""
         calls = self._open.get(job, {})
         granted = calls.pop(ticket, None)
@@ -139,49 +140,102 @@ class CallDesk:
             return None
         if not calls:
             del self._open[job]
-        quota = self._quota(granted.asked.quota)
-        quota.in_flight -= 1
-        self.reserved -= granted.asked.cost
-        self.spent += cost if sent else 0
-        if quota.tokens is not None:
-            quota.tokens.give_back(granted.asked.tokens - (tokens if sent else 0))
+        for budget in granted.line.budgets:
+            budget.reserved -= granted.asked.cost
+            budget.spent += cost if sent else 0
+        granted.line.ended(now, granted.asked, tokens, sent, failed)
         return granted
 
     def withdraw(self, job: int, ticket: int | None = None) -> None:
         """A job waits no longer for a call (None: for any)."""
-        for quota in self._quotas.values():
-            if any(asked.job == job for asked in quota.waiting):
-                quota.waiting = deque(a for a in quota.waiting if a.job != job or ticket not in (None, a.ticket))
+        for one in list(self._tickets.get(job, ())) if ticket is None else [ticket]:
+            line = self._line_of.get((job, one))
+            if line is not None:
+                self._withdraw(line, job, one)
 
-    def forget(self, job: int, unsent: Container[int] = ()) -> list[Granted]:
+    def _withdraw(self, line: Line, job: int, ticket: int) -> None:
+        del line.waiting[job, ticket]
+        self._forget_waiting(job, ticket)
+
+    def _forget_waiting(self, job: int, ticket: int) -> None:
+        del self._line_of[job, ticket]
+        tickets = self._tickets[job]
+        tickets.discard(ticket)
+        if not tickets:
+            del self._tickets[job]
+
+    def forget(self, job: int, unsent: Container[int] = (), now: float = 0.0) -> list[Granted]:
         """A job's attempt is over without settling: its waiting calls vanish, its open ones count as spent in full,
         but for those whose grant never left (tickets in `unsent`)."""
         self.withdraw(job)
         closed = []
         for ticket, granted in list(self._open.get(job, {}).items()):
             asked = granted.asked
-            self.settle(job, ticket, asked.tokens, asked.cost, ticket not in unsent)
+            self.settle(job, ticket, asked.tokens, asked.cost, ticket not in unsent, now, failed=True)
             closed.append(granted)
         return closed
 
-    def limit_seen(self, quota: str, limit: QuotaLimit | None, pause_until: float) -> None:
-        """A service told its limit, or to wait."""
-        entry = self._quota(quota)
-        if limit is not None:
-            entry.tighten(limit)
-        entry.paused_until = max(entry.paused_until, pause_until)
+    def limit_seen(self, seen: LimitSeen, now: float) -> None:
+        """A service told its limit, to wait, or that a call was one too many."""
+        granted = self._open.get(seen.job, {}).get(seen.ticket)
+        told = Told(seen) if granted is None else Told(seen, granted.at, granted.asked.tokens)
+        self._line(seen.quota).hear(told, now)
+
+    # --- what runs share
+
+    def borrow(self, now: float) -> Borrow | None:
+        """What to ask the lender now, if anything."""
+        if self._asking or not self.shared:
+            return None
+        money = self._purse.ask(now) if self._purse.due(self._short_of_money(), self.waiting > 0) <= now else None
+        due = [line for line in self._lines.values() if line.due(now) <= now]
+        if not due and money is None:
+            return None
+        self._asking = True
+        return Borrow(tuple(line.ask(now) for line in due), money)
+
+    def _short_of_money(self) -> int:
+        """What calls that are next in their lines lack of the day's money."""
+        lines = [line for line in self._lines.values() if line.waiting and not self.day.fits(line.head.cost)]
+        return sum(line.cost_of_waiting() for line in lines)
+
+    def lent(self, lent: Lent, now: float) -> None:
+        """The lender's answer."""
+        self._asking = False
+        if lent.broken:
+            self._stand_alone()
+        for one in lent.quotas:
+            self._line(one.quota).lent(one)
+        if lent.money is not None:
+            self._purse.lent(lent.money, lent.most, now)
+
+    def _stand_alone(self) -> None:
+        self.shared = False
+        self.day.limit = self.day.hope = _or_endless(self._policy.limits.budget_per_day)
+        self.day.spent += self._policy.spent_today
+        for line in self._lines.values():
+            line.stand_alone()
+
+    def farewell(self, now: float) -> Borrow:
+        """Give back all that was lent, as the run ends."""
+        lines = [line for line in self._lines.values() if line.loan is not None]
+        return Borrow(tuple(line.farewell(now) for line in lines), self._purse.ask(now, last=True))
 
     def next_wakeup(self, now: float) -> float:
-        """When a waiting call may next leave; infinity if only a settlement can help."""
-        waiting = [q for q in self._quotas.values() if q.waiting and not self._must_wait_for_money(q)]
-        return min((q.opens(now) for q in waiting), default=INFINITY)
+        """When a waiting call may next leave, or something is to be asked; infinity if only an event can help."""
+        waiting = [line for line in self._lines.values() if line.waiting and not line.lacking()]
+        soonest = min((line.opens(now) for line in waiting), default=INFINITY)
+        if self._asking or not self.shared:
+            return soonest
+        due = min((line.due(now) for line in self._lines.values()), default=INFINITY)
+        return min(soonest, due, self._purse.due(self._short_of_money(), self.waiting > 0))
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a call waits."""
-        return any(quota.waiting for quota in self._quotas.values())
 
-    @property
-    def used(self) -> bool:
-        """Whether any quota is known: else there was no call."""
-        return bool(self._quotas)
+def _or_endless(money: int | None) -> float:
+    return INFINITY if money is None else money
+
+
+def _longest(limits: Sequence[tuple[str, QuotaLimit]], quota: str) -> QuotaLimit:
+    """What was set for a quota, or for the longest beginning of its name."""
+    fitting = [(len(start), limit) for start, limit in limits if begins(quota, start)]
+    return max(fitting, default=(0, QuotaLimit()), key=lambda found: found[0])[1]

@@ -216,7 +216,7 @@ def _failures(s: State) -> None:
 
 def _budget(s: State) -> None:
     if s.desk.exhausted:
-        s.end(RunState.STOPPED, "budget spent")
+        s.end(RunState.STOPPED, s.desk.exhausted)
 
 
 def _hasten(s: State) -> None:

@@ -9,26 +9,26 @@ class Pacer:
     """A GCRA limiter (ITU-T I.371, virtual scheduling form): in no window of `rate.seconds` more than
     `rate.amount` units pass, beyond a burst of `burst` units.
 
-    It keeps one number, the theoretical arrival time of the next unit.
+    It keeps one number, `arrival`, the theoretical arrival time of the next unit.
     """
 
     def __init__(self, rate: Rate, burst: float = 1.0) -> None:
         self.rate = rate
         self.burst = burst
-        self._arrival = float("-inf")
+        self.arrival = float("-inf")
 
     def when(self, now: float, units: float = 1.0) -> float:
         """The earliest time at which `units` may pass. More units than the burst wait for a full bucket."""
         headroom = max(self.burst - units, 0.0) * self.rate.interval
-        return max(now, self._arrival - headroom)
+        return max(now, self.arrival - headroom)
 
     def take(self, now: float, units: float = 1.0) -> None:
         """Let `units` pass at `now`."""
-        self._arrival = max(now, self._arrival) + units * self.rate.interval
+        self.arrival = max(now, self.arrival) + units * self.rate.interval
 
     def give_back(self, units: float) -> None:
         """Return units that were taken but not used."""
-        self._arrival -= units * self.rate.interval
+        self.arrival -= units * self.rate.interval
 
     def retune(self, rate: Rate) -> None:
         """Change the rate; what has been taken stays taken."""

@@ -47,4 +47,8 @@ class Policy:
     started_hooks: frozenset[tuple[str, str]] = frozenset()  # hooks that are done already
     next_call: int = 1
     spent: int = 0  # micro-cents, of earlier invocations
+    spent_today: int = 0
+    spent_of: tuple[tuple[str, int], ...] = ()  # by quota
+    shared: bool = False  # the user's other runs use the same quotas, and share a day's money
+    day_ends: float = float("inf")
     plan_whole: bool = False  # a selection or an order needs the whole plan first

@@ -39,7 +39,7 @@ class Scheduler:
             chance,
             JobBook(policy.window, caps, unshared),
             {place.slot: Slot(place, _life(place, policy)) for place in policy.places},
-            CallDesk(limits.budget, dict(limits.quotas), policy.spent, policy.next_call),
+            CallDesk(policy),
             Room(policy.total_memory or limits.total_memory, policy.reserve),
             Pacer(limits.rate) if limits.rate is not None else None,
             group_cap=caps,
@@ -60,6 +60,7 @@ class Scheduler:
             ev.CallSettled: _call_settled,
             ev.CallCached: _call_cached,
             ev.LimitSeen: _limit_seen,
+            ev.Lent: _lent,
             ev.WaitBegan: _wait_began,
             ev.WaitEnded: _wait_ended,
             ev.OffloadAsked: _offload_asked,
@@ -271,7 +272,7 @@ def _call_asked(s: State, event: ev.CallAsked) -> None:
     running = _find(s, event.slot, event.job)
     if running is None:
         return
-    if event.unpriced and s.desk.budget is not None:
+    if event.unpriced and s.desk.must_know_price(event.quota):
         s.act.acks.append(do.Ack(event.slot, event.job, event.ticket, NO_PRICE))
         return
     running.wait_begins(event.ticket, s.now)
@@ -279,10 +280,14 @@ def _call_asked(s: State, event: ev.CallAsked) -> None:
 
 
 def _admit_calls(s: State) -> None:
-    if not s.desk.waiting:
-        return
+    if s.desk.waiting:
+        _admit_waiting(s)
+    s.act.borrow = s.desk.borrow(s.now)
+
+
+def _admit_waiting(s: State) -> None:
     granted, refused = s.desk.admit(s.now)
-    for call, asked in granted:
+    for call, asked, *_ in granted:
         s.record(facts.CallReserved(s.now, asked.job, call, asked.quota, asked.key, asked.tokens, asked.cost))
         s.ack(do.Ack(asked.slot, asked.job, asked.ticket))
     for asked in refused:
@@ -299,12 +304,13 @@ def _refuse(s: State, asked: ev.CallAsked) -> None:
 
 
 def _call_settled(s: State, event: ev.CallSettled) -> None:
-    granted = s.desk.settle(event.job, event.ticket, event.tokens, event.cost, event.sent)
+    granted = s.desk.settle(event.job, event.ticket, event.tokens, event.cost, event.sent, s.now, event.failed)
     _wait_ends(s, event.slot, event.job, event.ticket)  # it may have given up waiting
     if granted is None:
         return
     if event.sent:
-        s.record(facts.CallClosed(event.at, granted.call, "settled", event.tokens, event.cost, event.usage))
+        state = "settled" if event.answered else "unknown"
+        s.record(facts.CallClosed(event.at, granted.call, state, event.tokens, event.cost, event.usage))
     else:
         s.record(facts.CallClosed(event.at, granted.call, "released", 0, 0, event.usage))
 
@@ -325,7 +331,13 @@ def _wait_ended(s: State, event: ev.WaitEnded) -> None:
 
 
 def _limit_seen(s: State, event: ev.LimitSeen) -> None:
-    s.desk.limit_seen(event.quota, event.limit, event.pause_until)
+    s.desk.limit_seen(event, s.now)
+
+
+def _lent(s: State, event: ev.Lent) -> None:
+    s.desk.lent(event, s.now)
+    if event.broken:
+        s.note(event.broken)
 
 
 def _offload_asked(s: State, event: ev.OffloadAsked) -> None:

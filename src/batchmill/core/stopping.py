@@ -57,7 +57,7 @@ def forget_talk(s: State, slot: Slot, job: int) -> None:
     unsent = {ack.ticket for _, ack in s.unacked if (ack.slot, ack.job) == (number, job)}
     if unsent:
         s.unacked = deque(item for item in s.unacked if (item[1].slot, item[1].job) != (number, job))
-    for granted in s.desk.forget(job, unsent):
+    for granted in s.desk.forget(job, unsent, s.now):
         asked = granted.asked
         if asked.ticket in unsent:
             s.record(CallClosed(s.now, granted.call, "released", 0, 0, b"{}"))

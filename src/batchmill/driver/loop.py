@@ -8,7 +8,7 @@ from typing import Protocol
 from batchmill.core.scheduler import Scheduler
 from batchmill.driver.inbox import Inbox
 from batchmill.executors.base import Executor
-from batchmill.model.commands import Act, Load, Prepare
+from batchmill.model.commands import Act, Borrow, Load, Prepare
 from batchmill.model.events import Event
 from batchmill.model.facts import Fact
 
@@ -30,6 +30,12 @@ class Feed(Protocol):
     def prepared(self) -> Mapping[str, Mapping[str, str]]: ...
 
 
+class Quotas(Protocol):
+    """Who lends what the user's runs have in common."""
+
+    def ask(self, question: Borrow) -> None: ...
+
+
 class Observer(Protocol):
     """Who shows what happens."""
 
@@ -37,7 +43,13 @@ class Observer(Protocol):
 
 
 def drive(
-    scheduler: Scheduler, inbox: Inbox, executor: Executor, journal: Writer, feed: Feed, observer: Observer
+    scheduler: Scheduler,
+    inbox: Inbox,
+    executor: Executor,
+    journal: Writer,
+    feed: Feed,
+    quotas: Quotas,
+    observer: Observer,
 ) -> None:
     """Run until the end of the run is durable.
 
@@ -62,4 +74,6 @@ def drive(
             executor.ack(act.acks)
         if act.loads or act.prepares:
             feed.ask(act.loads, act.prepares)
+        if act.borrow is not None:
+            quotas.ask(act.borrow)
         observer.see(events, act)

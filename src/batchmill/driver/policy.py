@@ -20,10 +20,11 @@ HOOKS = ("prepare", "summarise", "report")
 def limits_of(section: LimitsSection) -> Limits:
     """The limits as plain values."""
     groups = section.concurrency if isinstance(section.concurrency, dict) else {}
-    values = section.model_dump(exclude={"concurrency", "quotas", "rate", "max_failures"})
+    values = section.model_dump(exclude={"concurrency", "quotas", "rate", "max_failures", "budgets"})
     return Limits(
         **values,
         rate=section.rate,
+        budgets=tuple(section.budgets.items()),
         max_failures=section.max_failures,
         concurrency=section.concurrency if isinstance(section.concurrency, int) else None,
         group_concurrency=tuple(groups.items()),
@@ -67,6 +68,7 @@ def policy_of(
     most_jobs: int | None,
     selected: bool,
     drain_grace: float = 30.0,
+    day_ends: float = float("inf"),
 ) -> Policy:
     """The policy of one invocation."""
     limits = limits_of(manifest.limits)
@@ -82,5 +84,9 @@ def policy_of(
         started_hooks=past.done_hooks,
         next_call=past.next_call,
         spent=past.spent,
+        spent_today=past.spent_today,
+        spent_of=past.spent_of,
+        shared=True,
+        day_ends=day_ends,
         plan_whole=selected or manifest.order == "group",
     )

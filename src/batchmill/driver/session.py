@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchmill.core.policy import Policy
+from batchmill.core.quota import DAY
 from batchmill.core.scheduler import Scheduler
 from batchmill.driver import host, interrupts
 from batchmill.driver.feed import Choice, Feeder, FeedSettings
 from batchmill.driver.inbox import Inbox
+from batchmill.driver.lender import Lender
 from batchmill.driver.loop import Observer, drive
 from batchmill.driver.planner import Planner
 from batchmill.driver.policy import policy_of
@@ -28,7 +30,7 @@ from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.records import Past
 from batchmill.ledger.requests import clear_requests, take_requests
 from batchmill.model.commands import Act
-from batchmill.model.events import Asked, Broken, CommitFailed, Event, Planned
+from batchmill.model.events import Asked, Broken, CommitFailed, Event, Lent, Planned
 from batchmill.model.jobs import PlannedJob
 from batchmill.model.manifest import Manifest
 from batchmill.model.states import Mode, RunState
@@ -81,6 +83,7 @@ class Finish(NamedTuple):
     signal: int = 0
     ledger_error: str = ""
     broken: str = ""  # why no worker can run the task
+    warnings: tuple[str, ...] = ()
 
 
 class Session:
@@ -93,6 +96,7 @@ class Session:
         self._observer = observer
         self._broken: Broken | None = None
         self._unwritten = ""
+        self._warnings: list[str] = []
         self._offset = time.time() - time.monotonic()
         self._planner: Planner | None = None
         self._inbox: Inbox | None = None
@@ -109,12 +113,14 @@ class Session:
                 self._broken = self._broken or event
             elif type(event) is CommitFailed:
                 self._unwritten = event.message
+            elif type(event) is Lent and event.broken:
+                self._warnings.append(event.broken)
         self._observer.see(events, act)
 
     def peek(self) -> tuple[Sequence[str], str]:
         """Why nothing more starts at the moment, and why the run ends early; empty where there is no reason."""
         state = self.scheduler.state
-        waiting = []
+        waiting = list(self._warnings)
         if state.desk.waiting:
             waiting.append(f"{state.desk.waiting} calls wait for their limits")
         if state.pacer is not None and any(state.book.ready.values()) and state.pacer.when(state.now) > state.now:
@@ -146,8 +152,10 @@ class Session:
             stack.callback(feeder.close)
             feeder.start()
             self._begin_plan(journal, inbox, stack)
+            lender = Lender(self.order.paths.folder, self.order.past.unknown, inbox.post)
+            stack.callback(lender.close, lambda: self.scheduler.state.desk.farewell(time.monotonic()))
             signals = stack.enter_context(interrupts.as_events(inbox.post, executor.interrupt))
-            drive(self.scheduler, inbox, executor, journal, feeder, self)
+            drive(self.scheduler, inbox, executor, journal, feeder, lender, self)
         if feeder.error is not None:
             raise feeder.error
         return self._finish(signals)
@@ -180,9 +188,10 @@ class Session:
         ending = self.scheduler.state.ending
         broken = self._broken.message if self._broken is not None else ""
         if ending is not None:
-            return Finish(ending.state, ending.reason, signals[0] if signals else 0, self._unwritten, broken)
+            signal = signals[0] if signals else 0
+            return Finish(ending.state, ending.reason, signal, self._unwritten, broken, tuple(self._warnings))
         state, reason = (RunState.FINISHED, "") if self.policy.everything else (RunState.STOPPED, "selection")
-        return Finish(state, reason)
+        return Finish(state, reason, warnings=tuple(self._warnings))
 
 
 def _policy(order: Order) -> Policy:
@@ -195,6 +204,7 @@ def _policy(order: Order) -> Policy:
         most_jobs=order.total,
         selected=order.choice is not None,
         drain_grace=order.drain_grace,
+        day_ends=time.monotonic() + DAY - time.time() % DAY,
     )
 
 

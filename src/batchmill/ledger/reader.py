@@ -82,12 +82,18 @@ class LedgerReader:
             groups.setdefault(group, {})[state] = n
         return groups
 
-    def past(self) -> Past:
-        """What earlier invocations leave to the next one."""
+    def past(self, *, since: float | None = None) -> Past:
+        """What earlier invocations leave to the next one; with `since`, a wall time, also what was spent from then on,
+        and by quota."""
         hooks = self._all("SELECT hook, task FROM hooks WHERE state = 'succeeded'")
         ((last,),) = self._all("SELECT coalesce(max(id), 0) FROM calls")
         ((unknown,),) = self._all("SELECT coalesce(sum(cost), 0) FROM calls WHERE state IN ('unknown', 'reserved')")
-        return Past(frozenset(hooks), last + 1, self.run().spent + unknown)
+        past = Past(frozenset(hooks), last + 1, self.run().spent + unknown, unknown)
+        if since is None:
+            return past
+        by_quota = self._all("SELECT quota, sum(cost) FROM calls GROUP BY quota")
+        ((recently,),) = self._all("SELECT coalesce(sum(cost), 0) FROM calls WHERE reserved >= ?", (since,))
+        return past._replace(spent_today=recently, spent_of=tuple(by_quota))
 
     def prepared(self) -> dict[str, dict[str, str]]:
         """The artifacts of `prepare` hooks: task, name, digest of the object."""

@@ -40,6 +40,9 @@ class Past(NamedTuple):
     done_hooks: frozenset[tuple[str, str]]
     next_call: int
     spent: int
+    unknown: int = 0  # of that, micro-cents of calls whose end nobody knows
+    spent_today: int = 0
+    spent_of: tuple[tuple[str, int], ...] = ()  # by quota
 
 
 class Selection(NamedTuple):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from batchmill.model.events import LimitSeen
 from batchmill.model.facts import Fact
 from batchmill.model.jobs import Row
+from batchmill.model.limits import QuotaLimit
 from batchmill.model.outcomes import Outcome
 from batchmill.model.states import JobState
 
@@ -47,6 +49,43 @@ class Ack(NamedTuple):
     ticket: int
     refused: str = ""  # why a call may not leave
     value: bytes | None = None  # the outcome of an offloaded function
+
+
+class Told(NamedTuple):
+    """What a service told, with the time at which the call left whose answer it was (None: nobody knows)."""
+
+    seen: LimitSeen
+    left: float | None = None
+    tokens: int = 0
+
+
+class QuotaAsk(NamedTuple):
+    """What this run wants of a quota that the user's other runs use too, and what it found since it asked last."""
+
+    quota: str
+    limit: QuotaLimit  # as this run knows it
+    wanted: tuple[int, ...] = ()  # tokens of the next calls: each wants a time at which it may leave
+    unused: int = 0  # times that were lent and come back
+    unused_tokens: int = 0
+    open: int = 0  # calls in flight
+    slots: int = 0  # calls that it wants in flight
+    told: tuple[Told, ...] = ()
+
+
+class MoneyAsk(NamedTuple):
+    """The money of this invocation, in micro-cents: settled so far, reserved by open calls, and wanted beyond that."""
+
+    spent: int
+    reserved: int
+    wanted: int
+    budget: int | None  # of the day, for all runs of the user
+
+
+class Borrow(NamedTuple):
+    """Ask for a share of what the user's runs have in common; answered by Lent."""
+
+    quotas: tuple[QuotaAsk, ...]
+    money: MoneyAsk | None = None
 
 
 class Load(NamedTuple):
@@ -91,3 +130,4 @@ class Act:
     prepares: list[Prepare] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
     prepared: list[str] = field(default_factory=list)  # tasks whose `prepare` is committed
+    borrow: Borrow | None = None

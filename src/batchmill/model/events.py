@@ -156,6 +156,7 @@ class CallSettled(NamedTuple):
     sent: bool
     usage: bytes = b"{}"
     failed: bool = False
+    answered: bool = True  # no: it may be billed, at `cost`
 
 
 class CallCached(NamedTuple):
@@ -185,6 +186,30 @@ class LimitSeen(NamedTuple):
     refused: bool = False
     remaining: float | None = None
     remaining_tokens: float | None = None
+
+
+class QuotaLent(NamedTuple):
+    """A share of a quota: times at which calls may leave, in the order of the calls that they were wanted for."""
+
+    quota: str
+    limit: QuotaLimit  # that holds, as far as it is known
+    paced: bool  # False: calls need no time
+    times: tuple[float, ...] = ()
+    again: float = 0.0  # there is nothing more before
+    slots: int | None = None  # calls that may be in flight
+    paused_until: float = 0.0
+
+
+class Lent(NamedTuple):
+    """The answer to a Borrow. `money`: settled and reserved micro-cents of this invocation may come to so much;
+    `most`: what that may ever become today (None: there is no end). `broken`: why nothing can be shared any more.
+    """
+
+    at: float
+    quotas: tuple[QuotaLent, ...] = ()
+    money: int | None = None
+    most: int | None = None
+    broken: str = ""
 
 
 class WaitBegan(NamedTuple):
@@ -263,6 +288,7 @@ Event = (
     | CallSettled
     | CallCached
     | LimitSeen
+    | Lent
     | WaitBegan
     | WaitEnded
     | OffloadAsked

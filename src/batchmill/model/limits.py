@@ -72,6 +72,8 @@ class Limits(NamedTuple):
     memory: int | None = None  # bytes, per attempt
     total_memory: int | None = None  # bytes, of all workers
     budget: int | None = None  # micro-cents
+    budget_per_day: int | None = None  # micro-cents, of all runs of the user in a day of UTC
+    budgets: tuple[tuple[str, int], ...] = ()  # micro-cents, of the calls whose quota begins so
     max_failures: Failures | None = None
     deadline: float | None = None
     rate: Rate | None = None

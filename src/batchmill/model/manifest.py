@@ -108,12 +108,20 @@ class LimitsSection(_Section):
         None, description="resident memory of all workers; default 80% of the machine or cgroup"
     )
     budget: Money | None = Field(None, description="money for metered calls, such as `5 USD`")
+    budget_per_day: Money | None = Field(
+        None, description="money that metered calls of all your runs may cost in a day (UTC) before this one stops"
+    )
+    budgets: dict[str, Money] = Field(
+        default_factory=dict, description="money for the calls of one quota, or of all that begin so: `openai/gpt-5`"
+    )
     max_failures: FailuresText | None = Field(
         None, description="stop after so many failed jobs, or a share such as `10%` (from 20 finished on)"
     )
     deadline: Duration | None = Field(None, description="stop this long after the start of this invocation")
     rate: RateText | None = Field(None, description="attempts started, such as `30/min`")
-    quotas: dict[str, QuotaSection] = Field(default_factory=dict, description="limits of metered calls, by quota")
+    quotas: dict[str, QuotaSection] = Field(
+        default_factory=dict, description="limits of metered calls, by quota or by what its name begins with: `openai`"
+    )
     kill_grace: Grace = Field(0.0, description="time between SIGTERM and SIGKILL at a timeout; 0 kills at once")
     jobs_per_worker: int | None = Field(None, ge=1, description="a worker is replaced after so many jobs")
     worker_growth: Size | None = Field(
