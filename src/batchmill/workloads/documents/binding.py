@@ -31,6 +31,10 @@ _CONTEXT = {"ollama": 4096}
 _USUAL_CONTEXT = 100_000
 _MARGIN = 200  # tokens of a chat template and of the prompt
 _FROM_SETTINGS = ("model", "temperature", "max_tokens", "seed", "max_file_size")
+_VARIABLES = (  # with a change of one of them the settings are read again at once
+    *(f"BATCHMILL_{name.upper()}" for name in (*_FROM_SETTINGS, "local", "config")),
+    "XDG_CONFIG_HOME",
+)
 _FROM_TEMPLATE = ("prompt", "system", "reduce", "questions", "schema", "vision")
 _PROMPTS = ("prompt", "system", "reduce", "questions", "messages", "schema")
 _OLD_NAMES = {"{content}": "{{ text }}", "{text}": "{{ text }}", "{filename}": "{{ file.name }}"}  # of workflows
@@ -93,7 +97,7 @@ def _chunk_tokens(bound: Mapping[str, Any], settings: Settings) -> int | None:
 
 def current_settings(folder: str) -> Settings:
     """The settings that hold in a folder, read again when they may have changed."""
-    environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("BATCHMILL_")))
+    environment = tuple(map(os.environ.get, _VARIABLES))
     try:
         changed = os.stat(os.path.join(folder, "batchmill.toml")).st_mtime_ns
     except OSError:
