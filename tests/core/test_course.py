@@ -46,6 +46,17 @@ def test_the_plan_may_be_wanted_whole_before_the_first_start() -> None:
     assert starts(early)[0][0] < max(at for at, _ in seen(early, ev.Planned))
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_an_early_prepare_waits_for_the_first_jobs_and_not_for_the_whole_plan(early: bool) -> None:
+    traits = Traits(hooks=frozenset({"prepare"}), early=early)
+    run = play(100, chunk=10, policy={"tasks": {"task": traits}})
+    planned = [at for at, _ in seen(run, ev.Planned)]
+    hook = next(at for at, start in seen(run, do.Start) if start.hook == "prepare")
+    assert planned[0] <= hook
+    assert (hook < planned[-1]) == early
+    assert count(run, JobState.SUCCEEDED) == 100
+
+
 def test_processes_and_coroutines_share_the_rate_in_order() -> None:
     jobs = [row._replace(mode=Mode.ASYNC if row.job % 2 else Mode.PROCESS) for row in rows(20)]
     places = (Place(0, Mode.PROCESS), Place(1, Mode.PROCESS), Place(2, Mode.ASYNC, 50))

@@ -232,7 +232,9 @@ def _needed_since(batch: Batch) -> float | None:
 def _jobs_to_plan(batch: Batch, choice: Choice | None, pending: int) -> int | None:
     """How many more jobs this invocation must know; None for all, which whatever looks at the whole plan needs."""
     first = choice.first if choice is not None else None
-    whole = batch.manifest.order == "group" or any(task.prepare is not None for task in batch.plan.tasks.values())
+    whole = batch.manifest.order == "group" or any(
+        task.prepare is not None and not task.prepare_early for task in batch.plan.tasks.values()
+    )
     return None if first is None or whole else max(0, first - pending)
 
 

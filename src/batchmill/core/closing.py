@@ -62,11 +62,16 @@ class Course:
 
     def _is_over(self, s: State) -> bool:
         if self.phase is Phase.PLAN:
-            return s.plan_done or not (s.policy.plan_whole or self._wanted[Phase.PREPARE])
+            return s.plan_done or not (s.policy.plan_whole or self._waits_for_plan(s))
         if self.phase is Phase.JOBS:
             # what `summarise` reads must be in the ledger
             return s.plan_done and s.book.empty and s.in_flight == 0 and not s.book.settling
         return self._hooks_are_over(s)
+
+    def _waits_for_plan(self, s: State) -> bool:
+        """Whether a `prepare` must see more jobs than there are."""
+        wanted = self._wanted[Phase.PREPARE]
+        return bool(wanted) and not (s.plan_begun and all(s.policy.tasks[task].early for task in wanted))
 
     def _hooks_are_over(self, s: State) -> bool:
         if self._hooks is None:

@@ -18,6 +18,7 @@ class Traits(NamedTuple):
     attempts: Mapping[FailureKind, int] = {}
     reuses: bool = True  # False: equal keys run again
     hooks: frozenset[str] = frozenset()  # of prepare, summarise, report
+    early: bool = False  # its `prepare` need not see the whole plan
 
 
 class Place(NamedTuple):

@@ -196,6 +196,7 @@ def _slot_row(s: State, slot: Slot) -> facts.SlotSet:
 
 def _planned(s: State, event: ev.Planned) -> None:
     s.book.plan_grew()
+    s.plan_begun = s.plan_begun or event.total > 0
     s.plan_done = s.plan_done or event.done
     if event.error:
         closing.plan_failed(s, event.error)

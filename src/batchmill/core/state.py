@@ -69,6 +69,7 @@ class State:
     dirty: set[int] = field(default_factory=set)  # slots whose head changed in this step
     failed: int = 0
     finished: int = 0
+    plan_begun: bool = False  # there are jobs in the ledger
     plan_done: bool = False
     ending: Ending | None = None
     ledger_failed: str = ""

@@ -41,7 +41,7 @@ def retry_of(section: RetrySection) -> Retry:
 def traits_of(task: Task) -> Traits:
     """What the scheduler must know of a task."""
     hooks = frozenset(hook for hook in HOOKS if getattr(task, hook) is not None)
-    return Traits(task.timeout, task.memory, task.attempts, task.reuse != "never", hooks)
+    return Traits(task.timeout, task.memory, task.attempts, task.reuse != "never", hooks, task.prepare_early)
 
 
 def places(modes: Iterable[Mode], limits: Limits, host: Host, most_jobs: int | None) -> tuple[Place, ...]:

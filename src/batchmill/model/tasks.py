@@ -98,6 +98,7 @@ class Task:
     bind: Callable[[Mapping[str, Any], str], Bound] | None = None  # (params, folder of the manifest)
     estimate: Callable[[Any], Estimate] | None = None  # of validated parameters, for `plan`
     prepare: Callable[..., Any] | None = None
+    prepare_early: bool = False  # `prepare` sees the jobs that are planned first, and waits for no others
     setup: Callable[[], None] | None = None
     summarise: Callable[..., Any] | None = None
     report: Callable[..., str] | None = None

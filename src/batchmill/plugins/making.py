@@ -40,6 +40,7 @@ class Options(TypedDict, total=False):
     bind: Callable[[Mapping[str, Any], str], Bound] | None
     estimate: Callable[[Any], Estimate] | None
     prepare: Function | None
+    prepare_early: bool
     setup: Callable[[], None] | None
     summarise: Function | None
     report: Callable[..., str] | None

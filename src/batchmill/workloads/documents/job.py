@@ -56,6 +56,7 @@ def setup() -> None:
     bind=bind,
     estimate=estimate,
     prepare=prepare,
+    prepare_early=True,
     setup=setup,
 )
 async def documents(params: DocumentParams, ctx: Context) -> DocumentResult:
