@@ -3,6 +3,7 @@
 - CPU per request at 50 connections, all processes of the client together, beside a bare loop around aiohttp;
 - 900 requests at a limit of 600 a minute: pace, refusals, losses;
 - the same where the client is told a limit twice too high, and the service tells none;
+- memory of 50,000 requests;
 - money for 50 calls, and 500 calls, 100 of them at once: how many leave.
 
 Peers that are not installed (`pip install -e '.[bench-llm]'`) are left out, with a line that says so.
@@ -11,16 +12,20 @@ Peers that are not installed (`pip install -e '.[bench-llm]'`) are left out, wit
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import psutil
 
 from batchmill.testing import FakeLLM
 from batchmill.testing.fake_llm import Counts
@@ -28,6 +33,7 @@ from benchmarks._llm_clients import NEEDS, Done, Settings
 
 CONNECTIONS = 50
 PRICE_IN, PRICE_OUT = 1.0, 4.0  # dollars a million tokens, what every client is told
+EVERY = 0.5  # seconds between two looks at memory
 LIMIT, BURST, ASKED = 600, 10, 900
 
 
@@ -37,8 +43,9 @@ class Outcome(NamedTuple):
     done: Done
     seconds: float
     cpu: float
-    memory: float  # megabytes, the largest process
+    memory: float  # megabytes at the highest, of all processes; what they share counts once
     counts: Counts
+    service: float  # CPU seconds of the service
     span: float  # seconds from the first request to the last
 
 
@@ -50,10 +57,13 @@ def measured(client: str, settings: dict[str, Any], service: dict[str, Any]) -> 
     """Run a client against a fake service of its own. Raises Failed."""
     with FakeLLM(default_price=(PRICE_IN, PRICE_OUT), log=200_000, **service) as fake:
         given = Settings(url=fake.openai_url, **settings)
+        service_cpu = psutil.Process(fake.pid).cpu_times
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as talk:
             command = [sys.executable, "-m", "benchmarks._llm_clients", client, json.dumps(given._asdict())]
             process = subprocess.Popen(command, stdout=out, stderr=talk, stdin=subprocess.DEVNULL)
+            highest = _Highest(process.pid)
             _, status, usage = os.wait4(process.pid, 0)  # of its children too, which it has waited for
+            memory = highest.stop()
             process.returncode = os.waitstatus_to_exitcode(status)
             for file in (out, talk):
                 file.seek(0)
@@ -65,7 +75,35 @@ def measured(client: str, settings: dict[str, Any], service: dict[str, Any]) -> 
         span = log[-1].seconds - log[0].seconds if log else 0.0
         cpu = usage.ru_utime + usage.ru_stime
         done = Done(told["answered"], told["failed"])
-        return Outcome(done, told["seconds"], cpu, usage.ru_maxrss / 1024, fake.counts, span)
+        return Outcome(done, told["seconds"], cpu, memory, fake.counts, sum(service_cpu()[:2]), span)
+
+
+class _Highest:
+    """The highest memory of a process and its descendants, looked at now and then until it is stopped."""
+
+    def __init__(self, pid: int) -> None:
+        self._process, self._ended, self._most = psutil.Process(pid), threading.Event(), 0.0
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> float:
+        """Megabytes: the sum of the proportional set sizes."""
+        self._ended.set()
+        self._thread.join()
+        return self._most
+
+    def _watch(self) -> None:
+        while not self._ended.wait(EVERY):
+            with contextlib.suppress(psutil.Error):
+                tree = [self._process, *self._process.children(recursive=True)]
+                self._most = max(self._most, sum(_pss(process) for process in tree) / 1e6)
+
+
+def _pss(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.Error:  # it has ended, or is ending
+        return 0
 
 
 def present(wanted: list[str]) -> list[str]:
@@ -96,25 +134,31 @@ def cpu(requests: int, rounds: int) -> None:
         if client not in installed:
             continue
         try:
-            costs = [_cost(client, most, jobs) for _ in range(rounds)]
+            per_request, spent, memory = _cost(client, most, jobs, rounds)
         except Failed as error:
             print(f"{title:24} failed: {error}")
             continue
-        per_request, memory = min(costs)
         base = base or per_request
+        if client == "bare":
+            print(f"{'the service itself':24} {1000 * spent:8.3f} ms {1 / spent:10,.0f} requests/s on one core")
         print(f"{title:24} {1000 * per_request:8.3f} ms {per_request / base:8.2f} x bare {memory:8.0f} MB", flush=True)
 
 
-def _cost(client: str, most: int, jobs: Callable[[int], int]) -> tuple[float, float]:
-    """CPU seconds per request, and megabytes of the largest process."""
+def _cost(client: str, most: int, jobs: Callable[[int], int], rounds: int) -> tuple[float, float, float]:
+    """CPU seconds per request, the cheapest long run less the cheapest short one; the service's; and megabytes."""
     few = max(CONNECTIONS, most // 10)
-    small, large = (
-        measured(client, {"requests": n, "concurrency": CONNECTIONS, "jobs": jobs(n)}, {}) for n in (few, most)
-    )
-    for outcome, n in ((small, few), (large, most)):
-        if outcome.done.answered != n or outcome.counts.billed != n:
-            raise Failed(f"{client}: {outcome.done.answered} answered, {outcome.counts.billed} billed, of {n}")
-    return (large.cpu - small.cpu) / (most - few), large.memory
+    cheapest: list[Outcome] = []
+    for n in (few, most):
+        outcomes = []
+        for _ in range(rounds):
+            outcome = measured(client, {"requests": n, "concurrency": CONNECTIONS, "jobs": jobs(n)}, {})
+            if outcome.done.answered != n or outcome.counts.billed != n:
+                raise Failed(f"{client}: {outcome.done.answered} answered, {outcome.counts.billed} billed, of {n}")
+            outcomes.append(outcome)
+        cheapest.append(min(outcomes, key=lambda outcome: outcome.cpu))
+    small, large = cheapest
+    few_to_most = most - few
+    return (large.cpu - small.cpu) / few_to_most, (large.service - small.service) / few_to_most, large.memory
 
 
 def limited(told: int, *, tell_limits: bool) -> None:
@@ -155,6 +199,15 @@ def budget() -> None:
         print(f"{client:24} {counts.billed:4} left, {counts.cost / 1e8 / (50 * one):5.2f} of the budget", flush=True)
 
 
+def memory(requests: int) -> None:
+    """Many requests: does memory grow with them?"""
+    print(f"\nmemory of {requests:,} requests, all processes")
+    for many in (requests // 10, requests):
+        outcome = measured("batchmill", {"requests": many, "jobs": CONNECTIONS}, {})
+        pace = many / outcome.seconds
+        print(f"batchmill, {many:7,} {outcome.memory:8.0f} MB at the highest, {pace:8,.0f} requests/s", flush=True)
+
+
 def same_answer(asked: object) -> str:
     """An answer as long as any."""
     return "word" * 16
@@ -162,6 +215,7 @@ def same_answer(asked: object) -> str:
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "cpu": lambda options: cpu(options.requests, options.rounds),
+    "memory": lambda options: memory(options.many),
     "limit": lambda options: limited(LIMIT, tell_limits=True),
     "twice": lambda options: limited(2 * LIMIT, tell_limits=False),
     "budget": lambda options: budget(),
@@ -172,6 +226,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.llm", description=__doc__)
     parser.add_argument("--requests", type=int, default=8000)
+    parser.add_argument("--many", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()

@@ -66,7 +66,7 @@ def test_a_port_that_is_taken_is_told() -> None:
 def test_it_ends_with_the_process_that_started_it() -> None:
     code = (
         "import os, signal; from batchmill.testing import FakeLLM; fake = FakeLLM().__enter__();"
-        "print(fake._process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "print(fake.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert parent.stdout is not None

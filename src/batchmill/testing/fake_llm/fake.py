@@ -54,6 +54,11 @@ class FakeLLM:
         return self.url
 
     @property
+    def pid(self) -> int | None:
+        """The process that serves, where it is one of its own."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def counts(self) -> Counts:
         """What it has counted so far."""
         return Counts.from_json(self._ask("GET", "counts"))
