@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batchmill import ManifestError, QuotaLimit, Rate
 from batchmill.llm.configuration import line_of
-from batchmill.llm.settings import LocalSettings, Settings, as_environment, load
+from batchmill.llm.settings import LaneSettings, LocalSettings, Settings, as_environment, load
 
 KEYS: list[tuple[str, Any, str, str, Any]] = [  # key, default, variable, a text for it, what that means
     ("max_file_size", 1_000_000, "BATCHMILL_MAX_FILE_SIZE", "2MB", 2_000_000),
@@ -30,6 +30,8 @@ KEYS: list[tuple[str, Any, str, str, Any]] = [  # key, default, variable, a text
     ("endpoints", {}, "BATCHMILL_ENDPOINTS", '{"vllm": "http://h/v1"}', None),
     ("limits", {}, "BATCHMILL_LIMITS", '{"openai": {"requests": 60}}', None),
     ("prices", {}, "BATCHMILL_PRICES", '{"m/x": {"input": 1, "output": 2}}', {"m/x": {"input": 1.0, "output": 2.0}}),
+    ("lane", "live", "BATCHMILL_LANE", "batch", "batch"),
+    ("lanes", LaneSettings(), "BATCHMILL_LANES", '{"least": 20, "quiet": "1s"}', LaneSettings(least=20, quiet=1.0)),
     ("local", LocalSettings(), "BATCHMILL_LOCAL", '{"slots": 2}', LocalSettings(slots=2)),
 ]
 

@@ -33,14 +33,14 @@ class Bill:
     It may take `expected` tokens, hardly more, and cost `most` micro-cents, never more (None: the price is unknown).
     """
 
-    __slots__ = ("_price", "_request", "_size", "_tokens", "expected", "most", "seconds", "status")
+    __slots__ = ("_price", "_request", "_size", "_tokens", "batch", "expected", "most", "seconds", "status")
 
     def __init__(self, request: Request, tokens: TokenCounter, price: Price | None) -> None:
         self._request, self._tokens, self._price = request, tokens, price
         size = self._size = tokens.size(request)
         self.expected = tokens.expected(size) + request.max_tokens
         self.most = None if price is None else price.most(tokens.most(size), request.max_tokens)
-        self.status, self.seconds = 0, 0.0
+        self.status, self.seconds, self.batch = 0, 0.0, ""
 
     def settle(self, call: Any, reply: Reply | None, failure: Failure | None, purpose: Purpose) -> int | None:
         """Close the call; returns its cost in micro-cents, or None where the price is unknown."""
@@ -54,7 +54,7 @@ class Bill:
                 call.settle(details, tokens=0, cost=0)  # nobody bills a refusal
                 return 0
         if reply is None:
-            call.settle(details)
+            call.settle(details, answered=self.status > 0)
             return self.most
         return self._settle_reply(call, details, reply, failure, purpose)
 
@@ -82,6 +82,8 @@ class Bill:
         details: dict[str, Any] = {"model": self._request.model, "seconds": round(self.seconds, 4)}
         if self.status:
             details["status"] = self.status
+        if self.batch:
+            details["batch"] = self.batch
         if self._price is not None:
             details["price"] = self._price.version
         if purpose.stage:

@@ -16,7 +16,7 @@ from batchmill.llm.cascade import Ascent, Cascade, plain_answer
 from batchmill.llm.exchange import CacheMode, Desk, exchange
 from batchmill.llm.messages import Image, Message, Reply, Request
 from batchmill.llm.service import service_of
-from batchmill.llm.settings import Settings
+from batchmill.llm.settings import Lane, Settings
 from batchmill.llm.structured import Schema, shape_of
 
 Prompt = str | Message | Sequence[Message | str | Image]
@@ -30,6 +30,7 @@ class LLM:
 
     `settings` are by default those of the folder, the user and the environment (see `settings.load`). `cache` is
     `on`, `fresh` (ask again, but once for each job in a run) or `off`; `max_age`, in seconds, leaves older replies out.
+    `lane` is `live`, `batch` (in the provider's batches: later, at half the price) or `auto`; by default the settings'.
     """
 
     def __init__(
@@ -39,11 +40,14 @@ class LLM:
         *,
         cache: CacheMode = "on",
         max_age: float | None = None,
+        lane: Lane | None = None,
     ) -> None:
         if cache not in ("on", "fresh", "off"):
             raise UsageError(f"`{cache}` is no mode of the cache", hint="use `on`, `fresh` or `off`")
         self._ctx, self._settings = ctx, settings
-        self._cache, self._max_age = cache, max_age
+        if lane not in (None, "live", "batch", "auto"):
+            raise UsageError(f"`{lane}` is no lane", hint="use `live`, `batch` or `auto`")
+        self._cache, self._max_age, self._lane = cache, max_age, lane
 
     async def ask(
         self,
@@ -99,7 +103,8 @@ class LLM:
         return _waited(self.complete(request, variant=variant))
 
     def _desk(self) -> Desk:
-        return Desk(self._ctx, service_of(self._settings), self._cache, self._max_age)
+        service = service_of(self._settings)
+        return Desk(self._ctx, service, self._cache, self._max_age, self._lane or service.settings.lane)
 
 
 def messages_of(prompt: Prompt, system: str = "", images: Sequence[Image] = ()) -> tuple[Message, ...]:

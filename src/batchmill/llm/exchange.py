@@ -23,6 +23,7 @@ from batchmill.llm.retries import Patience
 from batchmill.llm.routes import USELESS, Way
 from batchmill.llm.secrets import conceal_bytes
 from batchmill.llm.service import Model, Service, cache_of_user, give_up_cache
+from batchmill.llm.settings import Lane
 from batchmill.llm.structured import prompted
 from batchmill.llm.transport import HttpReply, TransportError
 
@@ -36,6 +37,7 @@ class Desk(NamedTuple):
     service: Service
     cache: CacheMode = "on"
     max_age: float | None = None
+    lane: Lane = "live"
 
     @property
     def owner(self) -> bytes:
@@ -59,9 +61,9 @@ class Exchange:
     """See the module. `run` is called once."""
 
     def __init__(self, desk: Desk, model: Model, request: Request, purpose: Purpose, variant: str = "") -> None:
-        self._ctx, self._service, self._mode, self._max_age = desk
+        self._ctx, self._service, self._mode, self._max_age, self._lane = desk
         self._desk, self._model = desk, model
-        if request.images and not model.provider.sees:
+        if not model.provider.sees and request.images:
             raise ModelError(f"`{request.model}` takes no images", failure="unsupported", model=request.model)
         native = request.schema is None or model.provider.native_schema
         self._request = request if native else prompted(request)
@@ -79,7 +81,7 @@ class Exchange:
         if self._mode == "fresh":
             key += self._desk.owner
         while (flight := flights.get(key)) is not None:
-            await asyncio.wait((flight,))  # the same request is on its way: its reply will do
+            await self._join(flight)  # the same request is on its way: its reply will do
         if (found := self._stored(cache)) is not None:
             return found
         flight = flights[key] = asyncio.get_running_loop().create_future()
@@ -88,6 +90,10 @@ class Exchange:
         finally:
             del flights[key]
             flight.set_result(None)
+
+    async def _join(self, flight: asyncio.Future[None]) -> None:
+        """Wait for another's request."""
+        await asyncio.wait((flight,))
 
     # --- the cache ---------------------------------------------------------------------------------------------------
 
@@ -247,4 +253,9 @@ class Exchange:
 async def exchange(desk: Desk, request: Request, purpose: Purpose, variant: str = "") -> Done:
     """The reply to one request, see Exchange.run. Raises ModelError, Permanent when a limit refuses, UsageError."""
     model = desk.service.known(request.model) or await desk.service.open(request.model)
-    return await Exchange(desk, model, request, purpose, variant).run()
+    kind = Exchange
+    if desk.lane != "live" or desk.service.settings.lanes.export:
+        from batchmill.llm.lanes.exchange import kind_of
+
+        kind = kind_of(desk)
+    return await kind(desk, model, request, purpose, variant).run()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pydantic_core
@@ -22,7 +23,8 @@ TOKENS = 1_000_000  # prices are told for so many
 OWN_MACHINES = frozenset({"ollama", "llamacpp", "lmstudio", "vllm", "local", "python", "extractive", "describe"})
 _FRESH = 600.0  # seconds for which a price is taken as it was: some differ by the hour of the day
 _INPUT, _OUTPUT = ("input_mtok", "input_image_mtok"), ("output_mtok", "output_reasoning_mtok")
-_KEYS = frozenset({"input", "output", "cached_input", "cache_write", "request"})
+_KEYS = frozenset({"input", "output", "cached_input", "cache_write", "request", "batch"})
+_IN_BATCHES = Decimal("0.5")  # of the price, at OpenAI, Anthropic, Google, Groq and Mistral
 
 
 class Tier(NamedTuple):
@@ -35,13 +37,14 @@ class Tier(NamedTuple):
     written: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Price:
     """What a model costs. `tiers` ascend; the tier of a request holds for all its tokens. `version` names the list."""
 
     tiers: tuple[Tier, ...]
     request: int = 0  # micro-cents for each request
     version: str = ""
+    batch: Decimal = _IN_BATCHES  # share of it that a request in a batch costs
 
     def cost(self, usage: Usage) -> int:
         """What a request cost, in micro-cents, rounded up."""
@@ -62,6 +65,12 @@ class Price:
                 dearest_output = max(dearest_output, tier.output)
         return self.request - (-(input * dearest + output * dearest_output) // TOKENS)
 
+    @cached_property
+    def in_batches(self) -> Price:
+        """What a request costs that is sent in a batch, with many others, and answered later."""
+        tiers = tuple(Tier(tier.above, *(_share(self.batch, amount) for amount in tier[1:])) for tier in self.tiers)
+        return Price(tiers, _share(self.batch, self.request), f"{self.version}, {self.batch} in batches", self.batch)
+
 
 FREE = Price((Tier(0, 0, 0, 0, 0),), version="own machine")
 
@@ -69,8 +78,9 @@ FREE = Price((Tier(0, 0, 0, 0, 0),), version="own machine")
 class PriceList:
     """Prices by the full name of a model, `provider/model`.
 
-    `own` maps names to `{input, output, cached_input, cache_write, request}`: US dollars for a million tokens (by
-    default both kinds of cached input cost what `input` does), and for a request.
+    `own` maps names to `{input, output, cached_input, cache_write, request, batch}`: US dollars for a million tokens
+    (by default both kinds of cached input cost what `input` does), and for a request; `batch` is the share of all of
+    it that requests in batches cost (0.5).
     A name may end in `*`; the longest one that fits is taken.
     """
 
@@ -87,8 +97,9 @@ class PriceList:
         return known[1]
 
     def _look_up(self, model: str) -> Price | None:
-        fitting = [name for name in self._own if name == model or (name[-1:] == "*" and model.startswith(name[:-1]))]
-        if fitting:
+        if model in self._own:
+            return self._own[model]
+        if fitting := [name for name in self._own if name.endswith("*") and model.startswith(name[:-1])]:
             return self._own[max(fitting, key=len)]
         provider, _, name = model.partition("/")
         return FREE if provider in OWN_MACHINES else _listed_price(provider, name)
@@ -99,13 +110,22 @@ def _own_price(model: str, fields: Any) -> Price:
     if not isinstance(fields, Mapping) or not {"input", "output"} <= fields.keys() <= _KEYS:
         raise UsageError(
             f"the price of `{model}` is not understood",
-            hint="`input` and `output` are needed, `cached_input`, `cache_write` and `request` may be given",
+            hint="`input` and `output` are needed, `cached_input`, `cache_write`, `request` and `batch` may be given",
         )
-    told = {key: _micro_cents(value, f"`{key}` of the price of `{model}`") for key, value in fields.items()}
+    told = {
+        key: _micro_cents(value, f"`{key}` of the price of `{model}`")
+        for key, value in fields.items()
+        if key != "batch"
+    }
+    batch = Decimal(_micro_cents(fields.get("batch", _IN_BATCHES), f"`batch` of the price of `{model}`")) / MICRO_CENTS
     cached, written = (told.get(key, told["input"]) for key in ("cached_input", "cache_write"))
     tier = Tier(0, told["input"], told["output"], cached, written)
     digest = hashlib.blake2b(pydantic_core.to_json(sorted(told.items())), digest_size=4).hexdigest()
-    return Price((tier,), told.get("request", 0), f"own {digest}")
+    return Price((tier,), told.get("request", 0), f"own {digest}", batch)
+
+
+def _share(share: Decimal, amount: int) -> int:
+    return int((share * amount).to_integral_value(ROUND_CEILING))
 
 
 def _micro_cents(dollars: Any, what: str) -> int:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from batchmill import QuotaLimit, UsageError
@@ -64,6 +65,7 @@ class Service:
         self.timeouts = Timeouts(self.settings.connect_timeout, self.settings.read_timeout)
         self.prices = PriceList(self.settings.prices)
         self.flights: dict[bytes, asyncio.Future[None]] = {}  # requests on their way, by key
+        self.lanes: dict[str, Any] = {}  # by model, see `lanes.lane`
         self._models: dict[str, Model] = {}
         self._given = transport
         self._transports: dict[type[Provider], Transport] = {}
@@ -89,10 +91,14 @@ class Service:
             return self._given
         kind = type(provider)
         if kind not in self._transports:
-            opened = self._transports[kind] = _opened(provider)
-            self._closers.append(_close_with_the_loop(opened))
-            await anext(self._closers[-1])
+            self._transports[kind] = _opened(provider)
+            await self.close_at_the_end(self._transports[kind])
         return self._transports[kind]
+
+    async def close_at_the_end(self, transport: Transport) -> None:
+        """Close a transport when the loop ends."""
+        self._closers.append(_close_with_the_loop(transport))
+        await anext(self._closers[-1])
 
 
 def _opened(provider: Provider) -> Transport:

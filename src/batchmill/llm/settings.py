@@ -17,6 +17,7 @@ from batchmill import QuotaLimit, Rate, parse_duration, parse_rate, parse_size
 from batchmill.llm.configuration import Source, env_source, file_sources, flag_source, merged
 
 Family = Literal["openai", "anthropic", "gemini", "ollama"]
+Lane = Literal["live", "batch", "auto"]  # how requests go: each for itself, in batches, or as their number says
 Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema({"type": "string"})]
 Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema({"type": "string"})]
 Positive = Annotated[int, Field(ge=1)]
@@ -62,6 +63,17 @@ class LocalSettings(_Frozen):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # None: all cores
 
 
+class LaneSettings(_Frozen):
+    """Batches: where it is for the number of requests to say, `least` make one. It leaves when no request came for
+    `quiet` seconds, and is looked at after `poll` seconds, then ever less often. `export` names a file: requests are
+    written there, and nothing is sent."""
+
+    least: Positive = 100
+    quiet: Annotated[Duration, Field(gt=0)] = 5.0
+    poll: Annotated[Duration, Field(gt=0)] = 10.0
+    export: str = ""
+
+
 class Settings(_Frozen):
     """All settings, with the defaults. Durations in seconds, sizes in bytes."""
 
@@ -79,6 +91,8 @@ class Settings(_Frozen):
     seed: int | None = Field(None, ge=0, lt=2**63)
     endpoints: dict[str, Annotated[tuple[EndpointSettings, ...], BeforeValidator(lambda value: _several(value))]] = {}
     limits: dict[str, LimitSettings] = {}
+    lane: Lane = "live"
+    lanes: LaneSettings = LaneSettings()
     local: LocalSettings = LocalSettings()
     prices: dict[str, dict[str, float | str]] = {}  # `prices` knows what they mean
 
