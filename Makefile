@@ -11,8 +11,10 @@ SEED ?= 1
 .PHONY: demo test search check format docs bench chaos clean
 
 demo: $(VENV)/.installed-demo
-	$(BIN)/batchmill models pull smollm2
 	$(BIN)/batchmill run examples/identifiability.yaml
+	$(BIN)/batchmill models pull smollm2
+	$(BIN)/batchmill run examples/documents.yaml
+	$(BIN)/batchmill export documents --shape files --format markdown
 
 # without the weights, tests of the embedded model are skipped and say so
 test: check

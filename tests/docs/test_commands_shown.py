@@ -18,6 +18,7 @@ from batchmill.manifest.yaml_source import parse_yaml
 from tests.docs.pages import PAGES, ROOT, Block, blocks, commands
 
 TIMEOUT = 60  # seconds for one command; a hang is a failure
+_UNSET = ("BATCHMILL_HOME", "CI", "PYTHONPATH", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 BASE = {"task": "shell", "jobs": [{"params": {"command": "true"}}]}
 _VARIES = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z|[+-][\d:]+)?"), "DATE"),
@@ -51,7 +52,7 @@ def run(tmp_path: Path) -> Run:
     """Runs a script with bash in a folder that holds the examples; both outputs come together, as on a screen."""
     shutil.copytree(ROOT / "examples", tmp_path / "page" / "examples")
     shutil.copytree(Path(__file__).parent / "bin", tmp_path / "bin")
-    ours = {name: value for name, value in os.environ.items() if name not in ("BATCHMILL_HOME", "CI", "PYTHONPATH")}
+    ours = {name: value for name, value in os.environ.items() if name not in _UNSET}
     path = os.pathsep.join([str(tmp_path / "bin"), str(Path(sys.executable).parent), ours.get("PATH", "")])
     environment = ours | {"PATH": path, "HOME": str(tmp_path), "COLUMNS": "120", "PYTHONPATH": str(tmp_path / "site")}
 
