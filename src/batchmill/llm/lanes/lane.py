@@ -15,12 +15,14 @@ from uuid import uuid4
 from batchmill import Context
 from batchmill.llm.cache import state_folder
 from batchmill.llm.http import AiohttpTransport
+from batchmill.llm.lanes.anthropic import AnthropicBatches
 from batchmill.llm.lanes.offers import Offer, Speaker
 from batchmill.llm.lanes.openai import OpenAIBatches
 from batchmill.llm.lanes.store import Batch, Found, LaneStore, Line
 from batchmill.llm.lanes.watch import ANEW, Answer, Gathered, Watch
 from batchmill.llm.prices import OWN_MACHINES
 from batchmill.llm.providers import reading
+from batchmill.llm.providers.anthropic import VERSION, Anthropic
 from batchmill.llm.providers.base import Endpoint, Malformed, Provider
 from batchmill.llm.providers.openai import OpenAI
 from batchmill.llm.service import Model, Service, cache_of_user
@@ -52,6 +54,9 @@ class Lane:
         self._count: asyncio.Future[bool] | None = None  # whether enough ask, while they are counted
         self._asking = 0
         self._watches: dict[str, Watch] = {}
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        self._room = self.offer.most_lines  # of a batch, as far as is known
+        self._gate = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -128,8 +133,19 @@ class Lane:
     def _leave(self) -> None:
         """The batch is closed: the next line begins another."""
         given, self._given, self._size = self._given, {}, 0
-        if given:
-            self._spawn(self._send(list(given.values())))
+        lines = list(given.values())
+        for start in range(0, len(lines), self._room):
+            self._spawn(self._send_in_turn(lines[start : start + self._room]))
+
+    async def _send_in_turn(self, given: list[_Given]) -> None:
+        """Where the provider had too much waiting, a batch leaves when the one before it is over."""
+        async with self._gate:
+            if self._room < self.offer.most_lines:
+                if self._watching:
+                    await asyncio.wait(self._watching.values(), return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(self._shared.poll)
+            await self._send(given)
 
     async def _send(self, given: list[_Given]) -> None:
         """Write the batch down, then hand it over."""
@@ -155,13 +171,16 @@ class Lane:
 
     def _watch(self, watch: Watch, id: str) -> Watch:
         self._watches[id] = watch
-        task = self._spawn(watch.run())
+        task = self._watching[id] = self._spawn(watch.run())
         task.add_done_callback(lambda task: self._ended(task, watch, id))
         return watch
 
     def _ended(self, task: asyncio.Task[None], watch: Watch, id: str) -> None:
         if self._watches.get(id) is watch:
-            del self._watches[id]
+            del self._watches[id], self._watching[id]
+            self._room = min(2 * self._room, self.offer.most_lines)
+        if watch.was_refused:
+            self._room = max(1, watch.size // 2)
         if not task.cancelled() and (error := task.exception()) is not None:
             watch.broke(error)
 
@@ -225,6 +244,10 @@ def offer_of(provider: Provider, endpoint: Endpoint, timeouts: Timeouts, transpo
     if isinstance(provider, OpenAI):
         headers = {**reading.bearer(endpoint), **endpoint.headers}
         return OpenAIBatches(provider, endpoint, Speaker(transport, timeouts, "openai", headers, like))
+    if isinstance(provider, Anthropic):
+        headers = {"anthropic-version": VERSION, **({"x-api-key": endpoint.key} if endpoint.key else {})}
+        speaker = Speaker(transport, timeouts, "anthropic", headers | dict(endpoint.headers), like)
+        return AnthropicBatches(provider, endpoint, speaker)
     return None
 
 

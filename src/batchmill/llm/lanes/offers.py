@@ -28,7 +28,7 @@ class Trouble(Exception):
 
 class Look(NamedTuple):
     """How far a batch is: the provider's word for it, lines that are done and that failed, whether it is over, and
-    where its results are then. `problem`: why none of its lines was worked on."""
+    where its results are then. `problem`: why none of its lines was worked on; `is_full`: too much waits already."""
 
     status: str
     done: int = 0
@@ -36,6 +36,7 @@ class Look(NamedTuple):
     is_over: bool = False
     outputs: tuple[str, ...] = ()
     problem: str = ""
+    is_full: bool = False
 
 
 class Result(NamedTuple):

@@ -16,6 +16,7 @@ from batchmill.llm.transport import HttpReply
 
 PATH = "/v1/chat/completions"
 _OVER = frozenset({"completed", "failed", "expired", "cancelled"})
+_FULL = "token_limit_exceeded"  # of what waits in batches of the model
 _PAGES = 100  # of a list of batches that are looked through
 _SKEW = 3600.0  # seconds by which clocks may differ
 
@@ -86,6 +87,7 @@ class OpenAIBatches:
             status in _OVER,
             tuple(file for file in files if file),
             _problem(batch) if status == "failed" else "",
+            status == "failed" and any(error.get("code") == _FULL for error in _errors(batch)),
         )
 
     async def results(self, look: Look) -> AsyncIterator[Result]:
@@ -114,8 +116,11 @@ def result(line: Mapping[str, Any]) -> Result:
 
 
 def _problem(batch: Mapping[str, Any]) -> str:
-    told = reading.objects(reading.mapping(batch.get("errors")).get("data"))
-    return "; ".join(reading.text(error.get("message")) for error in told[:3])[:300] or "the batch was refused"
+    return "; ".join(reading.text(error.get("message")) for error in _errors(batch)[:3])[:300] or "it was refused"
+
+
+def _errors(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return reading.objects(reading.mapping(batch.get("errors")).get("data"))
 
 
 def _file_name(batch: str) -> str:

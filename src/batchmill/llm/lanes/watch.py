@@ -59,8 +59,8 @@ class Watch:
         self._store, self._offer, self._cache, self._poll, self._worth = shared
         self._id, self._lines = batch, lines
         self._waiting: dict[bytes, asyncio.Future[Answer]] = {}
-        self._wait = self._poll
-        self.is_over = False
+        self._wait, self.size = self._poll, len(lines)
+        self.is_over = self.was_refused = False
 
     def wait(self, line: bytes, future: asyncio.Future[Answer] | None = None) -> asyncio.Future[Answer]:
         """What will tell of a line."""
@@ -89,6 +89,7 @@ class Watch:
         return None
 
     async def _keep(self, batch: Batch) -> None:
+        self.size = batch.lines
         if batch.state == "ended":
             return self._tell_all(ANEW)
         try:
@@ -180,6 +181,10 @@ class Watch:
         """Bring all results into the cache, and tell who waits for them."""
         cost: int | None = 0
         lines = self._store.open_lines(self._id)
+        if look.is_full:
+            self.was_refused = True
+            await asyncio.to_thread(self._store.forget, self._id)
+            return self._tell_all(ANEW)
         if look.problem:
             failure = Failure("invalid_request", look.problem, retry=False, sent=False)
         else:
