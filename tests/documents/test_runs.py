@@ -14,6 +14,7 @@ import batchmill
 from batchmill import Run
 from batchmill.cli.app import run as command
 from batchmill.testing.fake_llm import FakeLLM
+from batchmill.workloads import documents as workload
 from tests.documents import files
 
 WORKFLOW = Path(__file__).parent.parent / "manifest" / "data" / "workflow.yaml"
@@ -216,6 +217,25 @@ def test_skipped_files_can_count_as_failure(fake: FakeLLM) -> None:
     assert command(["run", "m.yaml", "--output", "quiet"]) == 0
     assert command(["run", "m.yaml", "--output", "quiet", "--fail-on", "skipped"]) == 1
     assert fake.counts.requests == 0
+
+
+def test_settings_bound_how_many_files_and_how_long(fake: FakeLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (workload.task.concurrency, workload.task.timeout) == (5, 30.0)
+    monkeypatch.setenv("BATCHMILL_MAX_CONCURRENT", "1")
+    monkeypatch.setenv("BATCHMILL_TIMEOUT_PER_FILE", "45s")
+    assert (workload.task.concurrency, workload.task.timeout) == (1, 45.0)
+    for number in range(4):
+        Path(f"docs/{number}.txt").write_text(f"Ship {number}.")
+    documents()
+    assert (fake.counts.requests, fake.counts.max_in_flight) == (4, 1)
+
+
+def test_broken_settings_are_told_with_their_line(fake: FakeLLM, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("docs/a.txt").write_text("Ship.")
+    Path("batchmill.toml").write_text("seed = 1\ntemperature = 'hot'\n")
+    Path("m.yaml").write_text("task: documents\ndefaults: {prompt: Sum up.}\nfiles: {directory: docs, as: file}\n")
+    assert command(["plan", "m.yaml"]) == 2
+    assert "batchmill.toml:2" in capsys.readouterr().err
 
 
 def test_wrong_prompts_are_told_by_check(fake: FakeLLM, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from batchmill.api.batch import Batch
 from batchmill.driver.host import look
+from batchmill.driver.policy import concurrency_of
 from batchmill.model.jobs import PlannedJob
 from batchmill.model.limits import MICRO_CENTS_PER_USD
 from batchmill.model.manifest import Manifest
@@ -24,7 +25,6 @@ from batchmill.model.text import duration_text, money_text, number_text
 from batchmill.report.query import RunView
 
 SAMPLE = 200
-_DEFAULT_CONCURRENCY = 100
 _STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78}  # 97.5 % quantiles of Student's t
 
 
@@ -139,7 +139,7 @@ def _at_once(manifest: Manifest, batch: Batch) -> int:
     """How many jobs run at one time."""
     if any(task.mode is Mode.ASYNC for task in batch.plan.tasks.values()):
         allowed = manifest.limits.concurrency
-        return allowed if isinstance(allowed, int) else _DEFAULT_CONCURRENCY
+        return allowed if isinstance(allowed, int) else concurrency_of(batch.plan.tasks.values())
     return manifest.limits.workers or look().cores
 
 

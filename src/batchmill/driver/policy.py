@@ -44,7 +44,14 @@ def traits_of(task: Task) -> Traits:
     return Traits(task.timeout, task.memory, task.attempts, task.reuse != "never", hooks, task.prepare_early)
 
 
-def places(modes: Iterable[Mode], limits: Limits, host: Host, most_jobs: int | None) -> tuple[Place, ...]:
+def concurrency_of(tasks: Iterable[Task]) -> int:
+    """Async jobs in flight when the limits do not say: what the most careful of the tasks wants."""
+    return min((task.concurrency for task in tasks if task.concurrency is not None), default=DEFAULT_CONCURRENCY)
+
+
+def places(
+    modes: Iterable[Mode], limits: Limits, host: Host, most_jobs: int | None, concurrency: int = DEFAULT_CONCURRENCY
+) -> tuple[Place, ...]:
     """The slots of a run: worker processes, one async worker, or this process."""
     wanted = set(modes)
     workers = limits.workers or host.cores
@@ -52,7 +59,7 @@ def places(modes: Iterable[Mode], limits: Limits, host: Host, most_jobs: int | N
         workers = max(1, min(workers, most_jobs))
     slots = [Place(number, Mode.PROCESS) for number in range(workers)] if wanted - {Mode.INLINE} else []
     if Mode.ASYNC in wanted:
-        slots.append(Place(len(slots), Mode.ASYNC, limits.concurrency or DEFAULT_CONCURRENCY))
+        slots.append(Place(len(slots), Mode.ASYNC, limits.concurrency or concurrency))
     if Mode.INLINE in wanted:
         slots.append(Place(len(slots), Mode.INLINE))
     return tuple(slots)
@@ -73,7 +80,7 @@ def policy_of(
     """The policy of one invocation."""
     limits = limits_of(manifest.limits)
     return Policy(
-        places=places(modes, limits, host, most_jobs),
+        places=places(modes, limits, host, most_jobs, concurrency_of(tasks.values())),
         limits=limits,
         retry=retry_of(manifest.retry),
         tasks={name: traits_of(task) for name, task in tasks.items()},

@@ -86,6 +86,7 @@ class Task:
     result: Any = None  # the annotated return type, None when there is none
     source: TaskSource | None = None
     timeout: float | None = None  # seconds; the default when neither job nor limits set one
+    concurrency: int | None = None  # of an async task: jobs in flight, when the limits do not say
     memory: int | None = None
     attempts: Mapping[FailureKind, int] = field(default_factory=dict)
     reuse: Literal["any", "name", "never"] = "name"

@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     version: str | None
     mode: str | None
     timeout: float | str | None
+    concurrency: int | None
     memory: int | str | None
     attempts: Mapping[str, int]
     reuse: Literal["any", "name", "never"]

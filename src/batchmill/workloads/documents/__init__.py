@@ -19,6 +19,14 @@ __all__ = ["task"]
 def __getattr__(name: str) -> Any:
     if name != "task":
         raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+    from dataclasses import replace
+
+    from batchmill import BatchmillError
+    from batchmill.llm.settings import load
     from batchmill.workloads.documents.job import documents
 
-    return documents
+    try:
+        settings = load()
+    except BatchmillError:  # every job of the plan will tell it, with the line
+        return documents
+    return replace(documents, timeout=settings.timeout_per_file, concurrency=settings.max_concurrent)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from batchmill import Bound, UsageError, did_you_mean
+from batchmill import Bound, ManifestError, UsageError, did_you_mean
 from batchmill.workloads.documents import prompts, templates
 from batchmill.workloads.documents.params import DocumentParams
 from batchmill.workloads.documents.readers import reader_version
@@ -43,7 +43,10 @@ _OLD_NAMES = {"{content}": "{{ text }}", "{text}": "{{ text }}", "{filename}": "
 def bind(params: Mapping[str, Any], folder: str) -> Bound:
     """The parameters that decide the answer, and the version of the code. Raises ValidationError."""
     given = {key: value for key, value in params.items() if value is not None or key not in FIELDS}
-    settings = current_settings(folder)
+    try:
+        settings = current_settings(folder)
+    except ManifestError as error:
+        raise _wrong("model", str(error), error.hint or "") from None
     bound = {**_from_template(given, folder), **given}
     for name in _FROM_SETTINGS:
         if name not in bound:
@@ -132,7 +135,9 @@ def _check_questions(bound: Mapping[str, Any]) -> None:
         raise _wrong("messages", "`messages` is a whole conversation: it cannot stand beside `prompt` or `questions`")
     if not any(name in bound for name in ("prompt", "messages", "questions")):
         names = ", ".join(f"`{name}`" for name in templates.shipped())
-        raise _wrong("", "nothing is asked about the document", f"add `prompt:`, or `template:` with one of {names}")
+        raise _wrong(
+            "prompt", "nothing is asked about the document", f"add `prompt:`, or `template:` with one of {names}"
+        )
     if "file" in bound and "text" in bound:
         raise _wrong("text", "a document is either a `file` or a `text`")
 
@@ -186,5 +191,4 @@ def _check_schema(schema: Any) -> None:
 
 def _wrong(parameter: str, message: str, hint: str = "", *, key: bool = False) -> ValidationError:
     error = PydanticCustomError("task", "{message}", {"message": message, "hint": hint, "key": key})
-    place = (parameter,) if parameter else ()
-    return ValidationError.from_exception_data("documents", [{"type": error, "loc": place, "input": None}])
+    return ValidationError.from_exception_data("documents", [{"type": error, "loc": (parameter,), "input": None}])
