@@ -56,7 +56,7 @@ def main(requests: int, kills: int, seed: int) -> int:
         whole = Trial(Path(folder) / "whole", requests)
         whole.play([])
         broken = Trial(Path(folder) / "broken", requests)
-        done = broken.play([chance.uniform(0.2, 1.8) * requests / (kills + 1) for _ in range(kills)])
+        done = broken.play([chance.uniform(0.1, 1.4) * requests / (kills + 1) for _ in range(kills)])
         check(whole.results() == broken.results(), "the results differ from those of the unbroken run")
     print(
         f"chaos: seed {seed}: {requests} requests to a model, {done} kills: {broken.again} paid again, "
