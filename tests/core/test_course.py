@@ -211,15 +211,25 @@ def test_a_plan_that_breaks_off_stops_the_run() -> None:
     assert facts.RunSet(0.0, RunState.STOPPED, "invalid: table.csv: row 6 is too short") in act.facts
 
 
+def test_workers_are_hungry_when_nothing_is_there_or_comes_that_could_fill_them() -> None:
+    scheduler = Scheduler(Policy(workers(1)), lambda: 0.5)
+    scheduler.step([ev.Planned(0.0, 2, False), ev.Ready(0.0, 0, 7)])
+    assert not scheduler.hungry([Mode.PROCESS])  # the first rows are being read
+    scheduler.step([ev.Loaded(0.5, "main", (), True), ev.Loaded(0.5, "due", (), True)])
+    assert scheduler.hungry([Mode.PROCESS])
+    assert not scheduler.hungry([Mode.ASYNC])
+    scheduler.step([ev.Planned(0.6, 3, False)])
+    scheduler.step([ev.Loaded(0.7, "main", tuple(rows(2)), True)])
+    assert not scheduler.hungry([Mode.PROCESS])
+
+
 # --- the clock
 
 
 def test_the_scheduler_asks_to_be_woken_for_the_future_only() -> None:
     scheduler = Scheduler(Policy(workers(1), Limits(timeout=5.0, deadline=9.0, rate=Rate(1, 1.0))), lambda: 0.5)
     scheduler.step([ev.Planned(0.0, 2, True), ev.Ready(0.0, 0, 7)])
-    assert scheduler.hungry
     scheduler.step([ev.Loaded(0.5, "main", tuple(rows(2)), True), ev.Loaded(0.5, "due", (), True)])
-    assert not scheduler.hungry
     assert scheduler.next_wakeup == 1.5  # the pace
     scheduler.step([ev.Tick(1.5)])
     assert scheduler.next_wakeup == 5.5  # the timeout: the worker is busy, the pace is no reason to wake

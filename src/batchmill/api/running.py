@@ -208,6 +208,7 @@ def invoke(
         planned=row.planned,
         partly=few is not None,
         total=batch.plan.count(),
+        urgent=batch.plan.urgent,
         choice=invocation.choice,
         fresh=invocation.fresh,
         inline=invocation.inline,
@@ -250,7 +251,8 @@ def _watched(
     """Drive the run with its display."""
     with RunView(run.folder) as view:
         groups = {name: _group_facts(states) for name, states in view.groups().items() if name}
-    tracker = Tracker(time.monotonic, counts=counts, groups=groups, total=order.total or order.planned)
+    whole = order.total if order.choice is None else None
+    tracker = Tracker(time.monotonic, counts=counts, groups=groups, total=order.total or order.planned, whole=whole)
     holder: list[Session] = []
     watch = Watch(tracker, display, time.monotonic, lambda: holder[0].peek())
     session = Session(order, Observers((watch, *observers)))

@@ -302,6 +302,11 @@ class JobBook:
         self._dues.append((batch, due))
 
     @property
+    def reading(self) -> bool:
+        """Whether rows are on their way."""
+        return any(stream.loading for stream in self.streams.values())
+
+    @property
     def empty(self) -> bool:
         """Nothing held, nothing to read, nothing to come."""
         reading = any(s.loading or not s.exhausted for s in self.streams.values())

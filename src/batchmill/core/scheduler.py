@@ -138,10 +138,10 @@ class Scheduler:
         """Whether the run's end is durable (or cannot be made so)."""
         return self.course.phase is closing.Phase.CLOSED
 
-    @property
-    def hungry(self) -> bool:
-        """Whether a worker is idle although it could work: then no event should wait for company."""
-        return any(slot.idle for slot in self.state.slots.values())
+    def hungry(self, modes: Iterable[Mode]) -> bool:
+        """Whether a slot of these modes has room, nothing that could fill it, and nothing that is being read."""
+        slots = (slot for mode in modes for slot in self.state.places(mode))
+        return not self.state.book.reading and any(slot.room(1) > 0 for slot in slots)
 
     @property
     def next_wakeup(self) -> float:

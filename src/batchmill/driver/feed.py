@@ -76,9 +76,16 @@ class Digested(NamedTuple):
 class Feeder:
     """Answers Load and Prepare. One thread owns the connections; helpers only read files."""
 
-    def __init__(self, settings: FeedSettings, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        settings: FeedSettings,
+        post: Callable[[Event], None],
+        loaded: Callable[[LedgerReader], None] = lambda reader: None,
+    ) -> None:
+        """`loaded` is told, in the feeder's thread, after each reading of jobs."""
         self._settings = settings
         self._post = post
+        self._loaded = loaded
         self.error: Exception | None = None  # what ended the thread early
         self._selection: Selection | None = None  # made at the first load, when the plan is whole
         self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -121,6 +128,7 @@ class Feeder:
             while (item := self._work.get()) is not None:
                 if isinstance(item, Load):
                     self._post(self._load(reader, index, item))
+                    self._loaded(reader)
                 elif isinstance(item, Prepare):
                     self._digest(index, item.row)
                 else:

@@ -25,6 +25,7 @@ from batchmill.executors.base import ExecutorSettings, SlotSpec
 from batchmill.ledger.journal import Journal
 from batchmill.ledger.lease import Lease
 from batchmill.ledger.paths import RunPaths
+from batchmill.ledger.reader import LedgerReader
 from batchmill.ledger.records import Past
 from batchmill.ledger.requests import clear_requests, take_requests
 from batchmill.model.commands import Act
@@ -54,6 +55,7 @@ class Order:
     planned: int = 0
     partly: bool = False  # `jobs` are not all of the rest
     total: int | None = None  # jobs of the whole plan, where that is known
+    urgent: int = 0  # jobs from the start of the plan that must be planned without a rest
     choice: Choice | None = None
     fresh: bool = False
     inline: bool = False
@@ -109,6 +111,8 @@ class Session:
                 self._broken = self._broken or event
             elif type(event) is CommitFailed:
                 self._unwritten = event.message
+        if self._planner is not None and self.scheduler.hungry(self.order.modes):
+            self._planner.hurry()
         self._observer.see(events, act)
 
     def peek(self) -> tuple[Sequence[str], str]:
@@ -142,7 +146,7 @@ class Session:
             stack.callback(journal.close)
             journal.start()
             clear_requests(self.order.paths)
-            feeder = Feeder(_feed_settings(self.order, self.policy, self._offset), inbox.post)
+            feeder = Feeder(_feed_settings(self.order, self.policy, self._offset), inbox.post, self._pace)
             stack.callback(feeder.close)
             feeder.start()
             self._begin_plan(journal, inbox, stack)
@@ -162,6 +166,11 @@ class Session:
         if self._inbox is not None:
             self._inbox.post(event)
 
+    def _pace(self, reader: LedgerReader) -> None:
+        """In the feeder's thread: let the planner rest, or wake it up."""
+        if self._planner is not None:
+            self._planner.pace(reader.ready)
+
     def _close_inbox(self) -> None:
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
@@ -172,7 +181,9 @@ class Session:
         if order.jobs is None:
             inbox.post(Planned(time.monotonic(), order.planned, True))
             return
-        self._planner = Planner(order.jobs, order.planned, journal, inbox.post, whole=not order.partly)
+        self._planner = Planner(
+            order.jobs, order.planned, journal, inbox.post, whole=not order.partly, urgent=order.urgent
+        )
         stack.callback(self._planner.close)
         self._planner.start()
 

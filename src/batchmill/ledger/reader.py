@@ -153,6 +153,11 @@ class LedgerReader:
         last = (rows[-1].lane, -rows[-1].priority, rows[-1].job) if rows else None
         return Chunk(tuple(rows), whole, last)
 
+    def ready(self, most: int) -> int:
+        """How many jobs are ready to start, counted up to `most`."""
+        ((number,),) = self._all(f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {_READY} LIMIT ?)", (most,))
+        return int(number)
+
     def _load_due(self, limit: int, now: float, selection: Selection | None) -> Chunk:
         where, given = _all_of(("state = 'pending' AND due IS NOT NULL", ()), _selected(selection))
         # the time that follows is asked for first: a row that comes in between is then due too early, not too late
