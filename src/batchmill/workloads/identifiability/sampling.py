@@ -41,6 +41,7 @@ CPython multiplies whole numbers below 2**30, one digit of its own, half as fast
 """
 
 MAX_UNKNOWNS = 1000  # states and parameters
+_FIRST_LOOK = 4  # orders: a rank that is final before is rare, and a few orders more cost less than looking
 _DRAWS = 3  # of a point where no denominator vanishes; a random one vanishes with probability 1e-9
 _ROOT_DRAWS = 300  # of a point where all radicands are squares; each is one with probability 1/2
 _SQUARE_DRAWS = 100  # of these at points whose coordinates are squares
@@ -302,7 +303,9 @@ class Sampler:
         if self._free or orders == most:
             return not self._free
         full = -(-self._width // min(map(len, self._groups)))  # orders: before, the rank is final only if it is low
-        return orders.bit_count() == 1 if orders < full else (orders - full) % (1 + self._width // 16) == 0
+        if orders < full:
+            return orders >= _FIRST_LOOK and orders.bit_count() == 1
+        return (orders - full) % (1 + self._width // 16) == 0
 
     def _are_final(self, blocks: list[Residues], prime: int, rules: Rules) -> bool:
         return all(self._is_final(blocks, group, prime, rules is self._specific_rules) for group in self._groups)

@@ -12,7 +12,6 @@ more orders as three pieces of 10 bits.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import mul
 from typing import Any, NamedTuple
@@ -238,6 +237,8 @@ class Convolution:
         self._sources = _sources(slots, rows, columns * depth, depth)
         self._jacobian = np.zeros((columns, depth, self._room))  # latest order first: aligned for the Cauchy product
         self._pieces = np.zeros((columns, self._room, self._count * width))
+        self._products = np.zeros((columns * depth + 1, self._count * width))  # the last row stays zero
+        self._blocks = self._products[:-1].reshape(columns, depth, self._count * width)
 
     def step(self, order: int, matrix: Residues) -> Residues:
         """The coefficient of J S of this order (rows x width), given that of S (columns of J x width)."""
@@ -245,11 +246,12 @@ class Convolution:
             self._double()
         pieces = self._pieces[:, order].reshape(len(matrix), self._count, self._width)
         for piece in range(self._count):
-            pieces[:, piece] = (matrix >> (self._bits * piece)) & ((1 << self._bits) - 1)
+            pieces[:, piece] = matrix & ((1 << self._bits) - 1)
+            matrix = matrix >> self._bits
         first = self._room - 1 - order
         self._jacobian[self._columns, self._slots, first] = [series[order] for series in self._series]
-        products = self._jacobian[:, :, first:] @ self._pieces[:, : order + 1]
-        return self._gather(products.astype(np.int64).reshape(math.prod(products.shape[:2]), self._count, self._width))
+        np.matmul(self._jacobian[:, :, first:], self._pieces[:, : order + 1], out=self._blocks)
+        return self._gathered()
 
     def _double(self) -> None:
         # by halves empty: all orders that an analysis may need at worst would be gigabytes for large models
@@ -257,12 +259,15 @@ class Convolution:
         self._pieces = np.concatenate((self._pieces, np.zeros_like(self._pieces)), axis=1)
         self._room *= 2
 
-    def _gather(self, products: Residues) -> Residues:
-        folded = products[:, -1] % self._prime
+    def _gathered(self) -> Residues:
+        """The products of each row added up, their pieces joined."""
+        # each product is below 2**53, and as many as a row may have are below 2**63
+        sums = self._products[self._sources].astype(np.int64).sum(axis=1)
+        sums = sums.reshape(len(self._sources), self._count, self._width)
+        joined: Residues = sums[:, -1]
         for piece in range(self._count - 2, -1, -1):
-            folded = ((folded << self._bits) + products[:, piece]) % self._prime
-        padded = np.concatenate((folded, np.zeros((1, self._width), dtype=np.int64)))
-        return np.asarray(padded[self._sources].sum(axis=1))
+            joined = ((joined % self._prime) << self._bits) + sums[:, piece]
+        return joined % self._prime
 
 
 def _pieces(orders: int) -> tuple[int, int]:
