@@ -189,6 +189,7 @@ def invoke(
 ) -> Finished:
     """Drive a run whose lease is held to its end, and write its reports."""
     run = Run(paths.folder)
+    _refuse_empty_choice(paths, invocation.choice)
     prepare_invocation(paths, keep_failed=invocation.keep_failed)
     with LedgerReader(paths.ledger) as reader:
         row, counts, past = reader.run(), reader.counts(), reader.past()
@@ -220,6 +221,14 @@ def invoke(
     if finish.broken:
         raise TaskError(finish.broken, hint=f"`batchmill logs {run.id}` shows more", code="task/broken")
     return Finished(run, _code(run, finish))
+
+
+def _refuse_empty_choice(paths: RunPaths, choice: Choice | None) -> None:
+    """Where the plan is not whole yet, the feeder refuses it once it is."""
+    if choice is not None:
+        with LedgerReader(paths.ledger) as reader:
+            if reader.run().plan_done:
+                choice.refuse_nothing(reader)
 
 
 def _jobs_to_plan(batch: Batch, choice: Choice | None, pending: int) -> int | None:

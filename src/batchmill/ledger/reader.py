@@ -112,6 +112,15 @@ class LedgerReader:
         rows = self._all("SELECT number FROM jobs WHERE name = ?", (name,))
         return rows[0][0] if rows else None
 
+    def matches(self, selection: Selection) -> bool:
+        """Whether any job, in whatever state, is in a selection."""
+        where, given = _selected(selection)
+        return bool(self._all(f"SELECT 1 FROM jobs WHERE {where} LIMIT 1", given))
+
+    def names(self, most: int) -> list[str]:
+        """The names of the first jobs."""
+        return [name for (name,) in self._all("SELECT name FROM jobs ORDER BY number LIMIT ?", (most,))]
+
     def pending_numbers(self, selection: Selection) -> list[int]:
         """Plan numbers of the pending jobs that a selection matches, in the order in which they start."""
         where, given = _selected(selection)
