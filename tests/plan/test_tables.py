@@ -54,6 +54,23 @@ def test_cells_are_typed_by_the_parameters_and_empty_ones_are_not_given(tmp_path
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "leaf;note\n50;a, b, c\n"),
+        ("t.csv", "\ufeffleaf\tnote\n50\ta, b, c\n"),
+        ("t.csv", 'leaf,note\n50,"a, b, c"\n'),
+        ("t.tsv", "leaf\tnote\n50\ta, b, c\n"),
+        ("t.csv", 'leaf;"note"\n50;"a, b, c"\n'),
+    ],
+)
+def test_cells_are_parted_by_what_the_header_has_most_of(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert [job.params for job in plan(tmp_path, {"from": name}).jobs()] == [
+        '{"anything":null,"leaf":50,"note":"a, b, c","tags":null,"thresh":0.5}'
+    ]
+
+
 def test_rows_carry_their_own_options(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(
         "name,leaf,task,timeout,memory,retry,priority,group\nfirst,1,,60,2GB,4,7,g\n,2,,,,,,\n"
