@@ -1,7 +1,7 @@
 """Prints how long an analysis takes in a warm process (the least and the median of some), and how long the search for
 combinations: for given files, or else for the published models of the shared data folder and the bundled ones. Then for
-single-output Michaelis-Menten chains, the worst case; and how many small models a second go through the whole engine,
-its ledger included.
+single-output Michaelis-Menten chains, the worst case; how long hostile files take to be refused; and how many small
+models a second go through the whole engine, its ledger included.
 
 With `--strikepy SECONDS` each model is analysed by StrikePy too (install `batchmill[bench]`), within so much CPU time,
 both with inputs of one non-zero derivative; known initial values are beyond it. The ratio is one of CPU times, so that
@@ -13,9 +13,11 @@ python -m benchmarks.identifiability [FILE.yaml ...] [--repeat 9] [--strikepy 12
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
+import resource
 import signal
 import statistics
 import subprocess
@@ -103,11 +105,35 @@ def combinations(model: Model) -> str:
     return f"{found.found} of {found.expected} in {seconds:.2f} s" if found.components else ""
 
 
-def throughput(workers: int) -> float:
-    """Small models a second through the engine, ledger included."""
+def slowest_refusal() -> str:
+    """Of the hostile model files that the tests hold: which takes the most CPU time to refuse, and how much."""
+    from tests.identifiability.formats.test_hostile import HOSTILE
+
+    times = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text, _ in HOSTILE:
+            path = Path(folder) / name
+            path.write_bytes(text.encode() if isinstance(text, str) else text)
+            started = time.process_time()
+            with contextlib.suppress(batchmill.ManifestError):
+                find_model(str(path))
+            times[name] = time.process_time() - started
+    slowest = max(times, key=times.__getitem__)
+    return f"{len(times)} hostile files; the slowest, {slowest}, is refused after {times[slowest]:.2f} s"
+
+
+class Throughput(NamedTuple):
+    """Small models through the engine, ledger included: in a second, and in a second of CPU time of all processes."""
+
+    a_second: float
+    a_cpu_second: float
+
+
+def throughput(workers: int) -> Throughput:
+    """Measure it with so many workers. Exits when a job does not succeed."""
     with tempfile.TemporaryDirectory() as home:
         axes = {"model": list(SMALL), "repeat": {"range": [JOBS // len(SMALL)]}}
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), _cpu_seconds()
         run = batchmill.run(
             task,
             matrix={"axes": axes, "base_params": {"combinations": False}},
@@ -117,10 +143,15 @@ def throughput(workers: int) -> float:
             name="small",
             progress=False,
         )
-        seconds = time.perf_counter() - started
+        seconds, cpu = time.perf_counter() - started, _cpu_seconds() - cpu
         if run.counts["succeeded"] != JOBS:
             sys.exit(f"not all of {JOBS} jobs succeeded: {_told(run)}")
-    return JOBS / seconds
+    return Throughput(JOBS / seconds, JOBS / cpu)
+
+
+def _cpu_seconds() -> float:
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _told(run: batchmill.Run) -> str:
@@ -145,8 +176,10 @@ def main() -> None:
         print("  ".join(parts).rstrip(), flush=True)
     for size in CHAINS:
         print(_line(chain(size), 3), flush=True)
+    print(slowest_refusal(), flush=True)
     for workers in (1, 2):
-        print(f"{throughput(workers):.0f} small models a second with {workers} workers", flush=True)
+        rate, of_cpu = throughput(workers)
+        print(f"{rate:.0f} small models a second with {workers} workers, {of_cpu:.0f} a second of CPU", flush=True)
 
 
 def _references(files: Sequence[str]) -> list[str]:

@@ -37,6 +37,14 @@ def test_the_result_of_a_model():
         "identifiable_combinations": ["p2*p4"],
         "combinations_found": 1,
         "combinations_expected": 1,
+        "symmetries": [
+            {
+                "kind": "scaling",
+                "generator": {"q2": "q2", "p2": "-p2", "p4": "p4"},
+                "weights": {"q2": 1, "p2": -1, "p4": 1},
+            }
+        ],
+        "proved_nonidentifiable": ["p2", "p4", "q2"],
         "advice": None,
         "global_identifiability": None,
     }

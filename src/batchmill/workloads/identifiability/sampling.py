@@ -191,6 +191,11 @@ class Sampler:
         columns = self._width + len(self.model.unknown_inputs) * order * self._free
         return min(1.0, (len(self.names) + 1) * columns * (2 * order + 2) * degree / (prime - 1))
 
+    def effort(self, orders: int) -> int:
+        """How much work it is to draw a sample of so many orders: operations of about half a microsecond."""
+        nodes = len(self._system.nodes)
+        return orders * (60 + nodes) + orders * orders * nodes // 20
+
     def draw(
         self,
         seed: int | str,
