@@ -39,6 +39,7 @@ class Course:
         self.phase = Phase.PLAN
         self._hooks: list[str] | None = None  # tasks whose hook of this phase is still to run
         self._end_batch = 0
+        self.closed = (RunState.RUNNING, "")  # once it is closing: the state and the reason that the ledger gets
         done = s.policy.started_hooks
         self._wanted = {
             phase: sorted(t for t, traits in s.policy.tasks.items() if hook in traits.hooks and (hook, t) not in done)
@@ -48,7 +49,9 @@ class Course:
     def advance(self, s: State) -> None:
         """Take every step forward that can be taken now."""
         if s.ending is not None and self.phase < Phase.CLOSING:
-            if s.in_flight == 0:
+            if s.in_flight == 0 and s.ending.state is RunState.INTERRUPTED and self._nothing_is_left(s):
+                self._close_normally(s)
+            elif s.in_flight == 0:
                 self._close(s, s.ending.state, s.ending.reason)
             return
         while self.phase < Phase.CLOSING and self._is_over(s):
@@ -67,6 +70,13 @@ class Course:
             # what `summarise` reads must be in the ledger
             return s.plan_done and s.book.empty and s.in_flight == 0 and not s.book.settling
         return self._hooks_are_over(s)
+
+    def _nothing_is_left(self, s: State) -> bool:
+        """Whether all was done when the interrupt came, or what it waited for was the last."""
+        if self.phase < Phase.JOBS or not s.plan_done or not s.book.empty or s.ledger_failed:
+            return False
+        later = [self._wanted[phase] for phase in HOOK_OF if phase > self.phase]
+        return not s.policy.everything or not (self._hooks or any(later))
 
     def _hooks_are_over(self, s: State) -> bool:
         if self._hooks is None:
@@ -96,7 +106,7 @@ class Course:
             self._close(s, RunState.STOPPED, "selection")
 
     def _close(self, s: State, state: RunState, reason: str) -> None:
-        self.phase = Phase.CLOSING
+        self.phase, self.closed = Phase.CLOSING, (state, reason)
         s.dirty.clear()
         for number in s.slots:
             s.record(SlotSet(s.now, number, 0, 0, 0))

@@ -188,12 +188,9 @@ class Session:
         self._planner.start()
 
     def _finish(self, signals: list[int]) -> Finish:
-        ending = self.scheduler.state.ending
+        state, reason = self.scheduler.course.closed
         broken = self._broken.message if self._broken is not None else ""
-        if ending is not None:
-            return Finish(ending.state, ending.reason, signals[0] if signals else 0, self._unwritten, broken)
-        state, reason = (RunState.FINISHED, "") if self.policy.everything else (RunState.STOPPED, "selection")
-        return Finish(state, reason)
+        return Finish(state, reason, signals[0] if signals else 0, self._unwritten, broken)
 
 
 def _policy(order: Order) -> Policy:
