@@ -119,7 +119,7 @@ def test_a_fault_in_the_defaults_is_told_there_once(tmp_path: Path) -> None:
     [
         ("t.csv", "leaf,leaf\n1,2\n", "the column `leaf` is there twice"),
         ("t.csv", "leaf,,note\n1,2,3\n", "this column has no name"),
-        ("t.csv", "leaf\n1,2\n", "this row has more than 1 cells"),
+        ("t.csv", "leaf\n1,2\n", "this row has more than 1 cell"),
         ("t.csv", 'leaf\n"1\n', "this is not valid csv: unexpected end of data"),
         ("t.jsonl", '{"leaf": 1}\n{leaf}\n', "this is not JSON: Expecting property name enclosed in double quotes"),
         ("t.jsonl", "[1]\n", "each line must be a JSON object"),

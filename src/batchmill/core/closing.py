@@ -12,6 +12,7 @@ from batchmill.core.stopping import kill, recall, stop
 from batchmill.model.events import Asked, Sample
 from batchmill.model.facts import HookEnded, JobCancelled, JobReset, RunSet, SlotSet
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
+from batchmill.model.text import counted
 
 SHARE_COUNTS_FROM = 20  # finished jobs before a share of failures can stop a run
 SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
@@ -219,7 +220,7 @@ def _failures(s: State) -> None:
     if limit is None or s.failed == 0:
         return
     if limit.number is not None and s.failed >= max(limit.number, 1):
-        s.end(RunState.STOPPED, f"{s.failed} failed jobs, the limit is {limit}")
+        s.end(RunState.STOPPED, f"{counted(s.failed, 'failed job')}, the limit is {limit}")
     elif limit.fraction is not None and s.finished >= SHARE_COUNTS_FROM and s.failed > limit.fraction * s.finished:
         s.end(RunState.STOPPED, f"{s.failed} of {s.finished} jobs failed, the limit is {limit}")
 

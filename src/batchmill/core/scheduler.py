@@ -23,6 +23,7 @@ from batchmill.model import facts
 from batchmill.model.jobs import Row, Source
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
+from batchmill.model.text import counted
 
 
 class Scheduler:
@@ -165,7 +166,7 @@ def _workers(places: Iterable[Place]) -> str:
     slots = Counter[Mode]()
     for place in places:
         slots[place.mode] += place.capacity
-    return ", ".join(f"{number} {mode} slot{'s' if number > 1 else ''}" for mode, number in slots.items())
+    return ", ".join(counted(number, f"{mode} slot") for mode, number in slots.items())
 
 
 def _start_times(s: State) -> Iterator[float]:

@@ -120,7 +120,7 @@ class Session:
         state = self.scheduler.state
         waiting = []
         if state.desk.waiting:
-            waiting.append(f"{state.desk.waiting} calls wait for their limits")
+            waiting.append("calls wait for their limits")
         if state.pacer is not None and any(state.book.ready.values()) and state.pacer.when(state.now) > state.now:
             waiting.append(f"rate limit of {self.policy.limits.rate}")
         return waiting, state.ending.reason if state.ending is not None else ""

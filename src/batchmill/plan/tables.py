@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from batchmill.errors import PlanError, Problem
 from batchmill.model.manifest import TableSection
+from batchmill.model.text import counted
 
 
 class TableRow(NamedTuple):
@@ -105,7 +106,7 @@ class Table:
                 continue
             number += 1
             if any(cell not in (None, "") for cell in cells[len(columns) :]):
-                yield self.problem(line, len(columns) + 1, f"this row has more than {len(columns)} cells")
+                yield self.problem(line, len(columns) + 1, f"this row has more than {counted(len(columns), 'cell')}")
             given = {name: cell for name, cell in zip(columns, cells, strict=False) if cell is not None and cell != ""}
             yield TableRow(number, line, given, columns, kind)
 
