@@ -193,6 +193,8 @@ def invoke(
     prepare_invocation(paths, keep_failed=invocation.keep_failed)
     with LedgerReader(paths.ledger) as reader:
         row, counts, past = reader.run(), reader.counts(), reader.past()
+        if batch.manifest.order == "group" and invocation.choice is None:
+            past = past._replace(waiting=reader.waiting())
     if row.plan_done and not counts.get("pending") and row.state is RunState.FINISHED:
         opened(run, None)
         return Finished(run, exit_code(row.state, row.reason, counts), nothing_to_do=True)

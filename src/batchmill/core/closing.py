@@ -157,6 +157,8 @@ def cancel(s: State, job: int) -> None:
         cancelled(s, row)
     else:
         s.cancelled.add(job)
+        if s.book.lanes is not None:
+            s.book.lanes.wait_ends(job)
         s.record(JobCancelled(s.now, job))
 
 

@@ -47,4 +47,5 @@ class Policy:
     started_hooks: frozenset[tuple[str, str]] = frozenset()  # hooks that are done already
     next_call: int = 1
     spent: int = 0  # micro-cents, of earlier invocations
+    waiting: Mapping[int, int] | None = None  # `order: group`: lanes of the jobs that already wait for an attempt
     plan_whole: bool = False  # a selection or an order needs the whole plan first

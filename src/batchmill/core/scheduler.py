@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from batchmill.core import closing, ending, starting
 from batchmill.core.calls import CallDesk
 from batchmill.core.jobs import JobBook
+from batchmill.core.lanes import Lanes
 from batchmill.core.pace import Pacer
 from batchmill.core.policy import Place, Policy
 from batchmill.core.room import Room
@@ -43,6 +44,8 @@ class Scheduler:
             Pacer(limits.rate) if limits.rate is not None else None,
             group_cap=caps,
         )
+        if policy.waiting is not None:
+            self.state.book.lanes = Lanes(policy.waiting)
         self.course = closing.Course(self.state)
         self._handlers: dict[type, Callable[..., None]] = {
             ev.Ended: ending.ended,

@@ -82,5 +82,6 @@ def policy_of(
         started_hooks=past.done_hooks,
         next_call=past.next_call,
         spent=past.spent,
+        waiting=past.waiting if manifest.order == "group" else None,
         plan_whole=selected or manifest.order == "group",
     )

@@ -89,6 +89,10 @@ class LedgerReader:
         ((unknown,),) = self._all("SELECT coalesce(sum(cost), 0) FROM calls WHERE state IN ('unknown', 'reserved')")
         return Past(frozenset(hooks), last + 1, self.run().spent + unknown)
 
+    def waiting(self) -> dict[int, int]:
+        """The lanes of the jobs that wait for another attempt, by their numbers."""
+        return dict(self._all("SELECT number, lane FROM jobs WHERE state = 'pending' AND due IS NOT NULL"))
+
     def prepared(self) -> dict[str, dict[str, str]]:
         """The artifacts of `prepare` hooks: task, name, digest of the object."""
         found: dict[str, dict[str, str]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from batchmill.model.jobs import Row
@@ -35,11 +36,12 @@ class RunRow(NamedTuple):
 
 class Past(NamedTuple):
     """What earlier invocations leave behind: hooks that succeeded, as (hook, task); the next free number of a call;
-    micro-cents spent, with those of calls whose end nobody knows."""
+    micro-cents spent, with those of calls whose end nobody knows; lanes of the jobs that wait for another attempt."""
 
     done_hooks: frozenset[tuple[str, str]]
     next_call: int
     spent: int
+    waiting: Mapping[int, int] = {}
 
 
 class Selection(NamedTuple):
