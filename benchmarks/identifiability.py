@@ -1,8 +1,11 @@
-"""Prints the median time of an analysis, in a warm process, for the bundled models or those in given files; of single-
-output Michaelis-Menten chains, the worst case; and how many small models a second go through the whole engine.
+"""Prints how long an analysis takes in a warm process (the least and the median of some), and how long the search for
+combinations: for given files, or else for the published models of the shared data folder and the bundled ones. Then for
+single-output Michaelis-Menten chains, the worst case; how long hostile files take to be refused; and how many small
+models a second go through the whole engine, its ledger included.
 
-With `--strikepy SECONDS`, each model is analysed by StrikePy as well, in a process with that time limit, both with
-inputs of one non-zero derivative (install `batchmill[bench]`).
+With `--strikepy SECONDS` each model is analysed by StrikePy too (install `batchmill[bench]`), within so much CPU time,
+both with inputs of one non-zero derivative; known initial values are beyond it. The ratio is one of CPU times, so that
+it means the same on a busy machine.
 
 python -m benchmarks.identifiability [FILE.yaml ...] [--repeat 9] [--strikepy 120]
 """
@@ -10,37 +13,55 @@ python -m benchmarks.identifiability [FILE.yaml ...] [--repeat 9] [--strikepy 12
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
+import os
+import resource
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import batchmill
 from batchmill.workloads.identifiability import task
 from batchmill.workloads.identifiability.analysis import Verdict, analyse
 from batchmill.workloads.identifiability.catalogue import bundled_names, find_model, list_models
+from batchmill.workloads.identifiability.combinations import find
 from batchmill.workloads.identifiability.model import Model, Unsupported
 from batchmill.workloads.identifiability.parser import parse
 
+SHARED = Path(os.environ.get("BATCHMILL_SHARED") or Path(__file__).parents[2] / "shared")
+PUBLISHED = SHARED / "data" / "identifiability" / "published-models.yaml"
 CHAINS = (30, 60)  # states
 SMALL = ("C2M", "lotka_volterra", "sir_covid", "llw1987", "Bolie", "calibration_single")
 JOBS = 1500
 
 
-def measure(model: Model, repeat: int) -> tuple[Verdict, float]:
-    """The verdict, and the median of the seconds that it took."""
+class Measured(NamedTuple):
+    """A verdict, and the least and the median of the seconds that it took."""
+
+    verdict: Verdict
+    least: float
+    median: float
+
+
+def measure(model: Model, repeat: int, clock: Callable[[], float] = time.perf_counter) -> Measured:
+    """Analyse a model so many times, at other random points each, after once to warm up."""
     verdict = analyse(model)
     times = []
     for seed in range(repeat):
-        started = time.perf_counter()
+        started = clock()
         analyse(model, seed)
-        times.append(time.perf_counter() - started)
-    return verdict, statistics.median(times)
+        times.append(clock() - started)
+    return Measured(verdict, min(times), statistics.median(times))
 
 
 def chain(size: int) -> Model:
@@ -60,25 +81,59 @@ def chain(size: int) -> Model:
 
 def beside_strikepy(reference: str, model: Model, limit: float, repeat: int) -> str:
     """What StrikePy took, and how often ours fits into that."""
-    command = [sys.executable, "-m", "benchmarks._strikepy", reference]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-    except subprocess.TimeoutExpired:
+    if model.options.known:
+        return "no known initial values there"
+    command = [sys.executable, "-m", "benchmarks._strikepy", reference, str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == -signal.SIGXCPU:
         return f"over {limit:.0f} s"
     if done.returncode:
         return "fails: " + (done.stderr.strip().splitlines() or ["?"])[-1][:60]
     theirs = json.loads(done.stdout.splitlines()[-1])
-    ramps = replace(model, options=replace(model.options, nonzero_input_derivatives=1))
-    verdict, ours = measure(ramps, repeat)
-    same = set(theirs["identifiable"]) == verdict.identifiable & set(model.parameters)
-    return f"{theirs['seconds']:9.2f} s  {theirs['seconds'] / ours:8.0f} x  {'' if same else 'another verdict'}"
+    options = replace(model.options, nonzero_input_derivatives=1, unknown_input_derivatives=1)
+    ours = measure(replace(model, options=options), repeat, time.process_time)
+    same = set(theirs["identifiable"]) == ours.verdict.identifiable & set(model.parameters)
+    ratio = f"{theirs['seconds'] / ours.median:8.0f} x"
+    return f"{theirs['seconds']:9.2f} s {1000 * ours.median:7.2f} ms {ratio}  {'' if same else 'another verdict'}"
 
 
-def throughput(workers: int) -> float:
-    """Small models a second through the engine, ledger included."""
+def combinations(model: Model) -> str:
+    """How many were found of how many, and the seconds that it took; nothing where all is identifiable."""
+    started = time.perf_counter()
+    found = find(model)
+    seconds = time.perf_counter() - started
+    return f"{found.found} of {found.expected} in {seconds:.2f} s" if found.components else ""
+
+
+def slowest_refusal() -> str:
+    """Of the hostile model files that the tests hold: which takes the most CPU time to refuse, and how much."""
+    from tests.identifiability.formats.test_hostile import HOSTILE
+
+    times = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text, _ in HOSTILE:
+            path = Path(folder) / name
+            path.write_bytes(text.encode() if isinstance(text, str) else text)
+            started = time.process_time()
+            with contextlib.suppress(batchmill.ManifestError):
+                find_model(str(path))
+            times[name] = time.process_time() - started
+    slowest = max(times, key=times.__getitem__)
+    return f"{len(times)} hostile files; the slowest, {slowest}, is refused after {times[slowest]:.2f} s"
+
+
+class Throughput(NamedTuple):
+    """Small models through the engine, ledger included: in a second, and in a second of CPU time of all processes."""
+
+    a_second: float
+    a_cpu_second: float
+
+
+def throughput(workers: int) -> Throughput:
+    """Measure it with so many workers. Exits when a job does not succeed."""
     with tempfile.TemporaryDirectory() as home:
         axes = {"model": list(SMALL), "repeat": {"range": [JOBS // len(SMALL)]}}
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), _cpu_seconds()
         run = batchmill.run(
             task,
             matrix={"axes": axes, "base_params": {"combinations": False}},
@@ -88,9 +143,20 @@ def throughput(workers: int) -> float:
             name="small",
             progress=False,
         )
-        seconds = time.perf_counter() - started
-        assert run.counts["succeeded"] == JOBS
-    return JOBS / seconds
+        seconds, cpu = time.perf_counter() - started, _cpu_seconds() - cpu
+        if run.counts["succeeded"] != JOBS:
+            sys.exit(f"not all of {JOBS} jobs succeeded: {_told(run)}")
+    return Throughput(JOBS / seconds, JOBS / cpu)
+
+
+def _cpu_seconds() -> float:
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _told(run: batchmill.Run) -> str:
+    errors = Counter(f"{job.state} {job.error}" for job in run.results() if job.state != "succeeded")
+    return f"the run is {run.state} ({run.reason or 'no reason'}), its jobs {run.counts}; {errors.most_common(5)}"
 
 
 def main() -> None:
@@ -101,26 +167,34 @@ def main() -> None:
     options = parser.parse_args()
     if options.strikepy and importlib.util.find_spec("StrikePy") is None:
         parser.error("StrikePy is not installed: pip install 'batchmill[bench]'")
-    references = [reference for path in options.files for reference in list_models(path)] or bundled_names()
-    print(f"{'model':32} {'states':>6} {'unknowns':>8} {'rank':>5} {'order':>5} {'median ms':>10}")
-    for reference in references:
+    print(f"{'model':32} states unknowns  rank order least ms median ms  combinations          StrikePy, ours, ratio")
+    for reference in _references(options.files):
         model = find_model(reference)
-        line = _line(model, options.repeat)
-        beside = options.strikepy and not model.unknown_inputs and not model.options.known
-        print(line, beside_strikepy(reference, model, options.strikepy, options.repeat) if beside else "", flush=True)
+        parts = [_line(model, options.repeat), f"{combinations(model):20}"]
+        if options.strikepy:
+            parts.append(beside_strikepy(reference, model, options.strikepy, options.repeat))
+        print("  ".join(parts).rstrip(), flush=True)
     for size in CHAINS:
         print(_line(chain(size), 3), flush=True)
+    print(slowest_refusal(), flush=True)
     for workers in (1, 2):
-        print(f"{throughput(workers):.0f} small models a second with {workers} workers", flush=True)
+        rate, of_cpu = throughput(workers)
+        print(f"{rate:.0f} small models a second with {workers} workers, {of_cpu:.0f} a second of CPU", flush=True)
+
+
+def _references(files: Sequence[str]) -> list[str]:
+    published = [str(PUBLISHED)] if PUBLISHED.exists() else []
+    found = [reference for path in files or published for reference in list_models(path)]
+    return found if files else [*found, *bundled_names()]
 
 
 def _line(model: Model, repeat: int) -> str:
     try:
-        verdict, seconds = measure(model, repeat)
+        verdict, least, median = measure(model, repeat)
     except Unsupported as error:
         return f"{model.name:32} {len(model.states):6} not analysed: {error}"
     counts = f"{len(model.states):6} {verdict.n_unknowns:8} {verdict.rank:5} {verdict.order:5}"
-    return f"{model.name:32} {counts} {1000 * seconds:10.2f}"
+    return f"{model.name:32} {counts} {1000 * least:8.2f} {1000 * median:9.2f}"
 
 
 if __name__ == "__main__":

@@ -48,6 +48,19 @@ def modelled(params: Params) -> Point:
 async def later(a):
     return a
 
+def promised(a) -> Params:
+    return {"n": a}
+
+async def promised_later(a) -> list[int]:
+    return a
+
+class Shaped:
+    def __init__(self, inner): self.inner = inner
+    def tolist(self): return self.inner
+
+def measured(a) -> list[float]:
+    return Shaped(a)
+
 def clash(function): ...
 
 class Space:
@@ -185,6 +198,27 @@ def test_models_go_in_and_dataclasses_come_out() -> None:
 def test_arguments_of_the_wrong_type_are_invalid() -> None:
     with pytest.raises(batchmill.ManifestError, match="`a`: Input should be a valid integer"):
         call("plain", a="many")
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_function_returns_is_what_its_annotation_says() -> None:
+    assert call("promised", a=4).n == 4
+    assert call("promised_later", a=["4"]) == [4]
+    assert call("measured", a=[1, 2.5]) == [1.0, 2.5]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("promised", "the result is not what `analysis_of_mine:promised` declares: `n`: Input should be a valid int"),
+        ("promised_later", "declares: `value`: Input should be a valid list"),
+        ("measured", "declares: `value`: Input should be a valid list"),
+    ],
+)
+def test_a_result_of_another_type_is_invalid(function: str, message: str) -> None:
+    with pytest.raises(batchmill.ManifestError, match=message):
+        call(function, a="many")
 
 
 def test_a_module_named_like_another_is_not_mistaken_for_it(folder: Path) -> None:

@@ -51,6 +51,32 @@ def test_a_selection_runs_only_its_jobs(call: Call, squares: Path) -> None:
     assert call("run", squares, "--limit", "1", "--output", "json").json["pending_count"] == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        (["--only", "thre"], "no job of this run has a name that matches `thre`", "did you mean `three`?"),
+        (["--only", "x*"], "no job of this run has a name that matches `x*`", "names are `two`, `three`, `bad/one`"),
+        (["--group", "even"], "no job of this run is in the group `even`", "groups are `odd`"),
+        (["--group", "od", "--only", "t*"], "matches `t*` and is in the group `od`", "did you mean `odd`?"),
+    ],
+)
+def test_a_selection_of_no_job_is_refused(
+    call: Call, squares: Path, options: list[str], message: str, hint: str
+) -> None:
+    for _ in range(2):  # while it is planned, and when it was planned before
+        said = call("run", squares, *options)
+        assert said.code == 2
+        assert message in said.err
+        assert hint in said.err
+    assert call("export", "last", "--format", "jsonl").out.count('"state":"pending"') == 3
+
+
+def test_a_selection_of_no_job_of_a_finished_run_is_refused(call: Call, ran: Said, squares: Path) -> None:
+    said = call("run", squares, "--only", "tow")
+    assert (said.code, "did you mean `two`?" in said.err) == (2, True)
+    assert call("export", "last", "--format", "jsonl").out.count('"state":"failed"') == 1  # it was not made pending
+
+
 def test_running_again_does_only_what_is_missing(call: Call, ran: Said, squares: Path) -> None:
     plan = call("plan", squares, "--output", "json").json
     assert plan["continues"] == "squares-1"

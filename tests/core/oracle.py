@@ -38,6 +38,7 @@ class Judge:
         self.broken_disk = False
         self.over = False
         self.ever: set[int] = set()  # jobs that have ended durably, once or more
+        self.told: set[int] = set()  # jobs of whose end the driver that lives has told, or found
 
     def judge(self) -> None:
         """Check everything."""
@@ -47,6 +48,8 @@ class Judge:
 
     def on_other(self, at: float, item: object) -> None:
         self.batch.append(item)
+        if isinstance(item, facts.JobEnded | facts.JobCached | facts.JobCancelled):
+            self.told.add(item.job)
 
     # --- invocations
 
@@ -54,6 +57,7 @@ class Judge:
         self.opened, self.starts, self.over, self.broken_disk = at, [], False, False
         self.batches = {}
         self.questions = {}
+        self.told = set(self.committed)
 
     def on_killed(self, at: float, item: Killed) -> None:
         assert not self.running, "workers outlive the driver"
@@ -102,6 +106,9 @@ class Judge:
         if limits.deadline is not None:
             assert at <= self.opened + limits.deadline + KILL_SLACK
         self.starts.append(at)
+        if self.policy.waiting is not None:
+            before = {n for n, row in self.rows.items() if row.lane < item.row.lane}
+            assert before <= self.told, f"job {job} starts before the group of {before - self.told} has ended"
         if limits.rate is not None and len(self.starts) > limits.rate.amount:
             first = self.starts[-1 - int(limits.rate.amount)]
             assert at - first >= limits.rate.seconds * (1 - 1e-9), "the rate is exceeded"

@@ -10,10 +10,10 @@ from batchmill.model import commands as do
 from batchmill.model import events as ev
 from batchmill.model import facts
 from batchmill.model.jobs import FileIdentity, Row, Source
-from batchmill.model.limits import Limits, Rate
+from batchmill.model.limits import Backoff, Limits, Rate, Retry
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
-from batchmill.testing import Began, FaultPlan, Script, Simulation, Step, failure, rows, workers
+from batchmill.testing import SUCCESS, Began, FaultPlan, Script, Simulation, Step, failure, rows, workers
 from tests.core.play import NONE, count, fails, play, seen, starts, states, works
 
 
@@ -30,6 +30,34 @@ def test_jobs_start_by_lane_then_priority_then_number(window: int) -> None:
     run = play(jobs, places=1, policy={"window": window, "plan_whole": True}, chunk=13)
     expected = sorted(jobs, key=lambda row: (row.lane, -row.priority, row.job))
     assert order(run) == [row.job for row in expected]
+
+
+def test_a_group_ends_with_its_retries_before_the_next_begins() -> None:
+    jobs = [row._replace(lane=(row.job - 1) // 3) for row in rows(9)]
+    scripts = {1: fails(1.0, failure(), SUCCESS), 5: fails(1.0, failure(), failure(), SUCCESS)}
+    retry = Retry(attempts=3, backoff=Backoff(30.0, 1.0, 30.0, "none"))
+    run = play(jobs, scripts=scripts, retry=retry, places=4, policy={"plan_whole": True, "waiting": {}})
+    assert order(run) == [1, 2, 3, 1, 4, 5, 6, 5, 5, 7, 8, 9]
+
+
+@pytest.mark.parametrize("end", ["cancel", "kill"])
+def test_a_group_whose_retry_is_cancelled_or_outlives_its_driver_holds_nobody_up_for_ever(end: str) -> None:
+    jobs = [row._replace(lane=row.job - 1) for row in rows(2)]
+    retry = Retry(attempts=3, backoff=Backoff(30.0, 1.0, 30.0, "none"))
+    how = {"asks": [(5.0, "cancel", 1)]} if end == "cancel" else {"kills": [5.0]}
+    scripts = {1: fails(1.0, failure(), SUCCESS)}
+    run = play(jobs, scripts=scripts, retry=retry, policy={"plan_whole": True, "waiting": {}}, **how)
+    assert order(run) == ([1, 2] if end == "cancel" else [1, 1, 2])
+    assert run.state is RunState.FINISHED
+
+
+def test_equal_jobs_of_two_groups_do_not_wait_for_each_other() -> None:
+    first, second = (row._replace(lane=row.job - 1, key="same") for row in rows(2))
+    retry = Retry(attempts=2, backoff=Backoff(30.0, 1.0, 30.0, "none"))
+    scripts = {1: fails(1.0, failure(), SUCCESS)}
+    run = play([first, second], scripts=scripts, retry=retry, policy={"plan_whole": True, "waiting": {}})
+    assert order(run) == [1, 1]
+    assert states(run)[2] is JobState.SUCCEEDED
 
 
 def test_what_is_planned_late_and_comes_first_is_not_passed_over() -> None:
@@ -222,15 +250,25 @@ def test_a_plan_that_breaks_off_stops_the_run() -> None:
     assert facts.RunSet(0.0, RunState.STOPPED, "invalid: table.csv: row 6 is too short") in act.facts
 
 
+def test_workers_are_hungry_when_nothing_is_there_or_comes_that_could_fill_them() -> None:
+    scheduler = Scheduler(Policy(workers(1)), lambda: 0.5)
+    scheduler.step([ev.Planned(0.0, 2, False), ev.Ready(0.0, 0, 7)])
+    assert not scheduler.hungry([Mode.PROCESS])  # the first rows are being read
+    scheduler.step([ev.Loaded(0.5, "main", (), True), ev.Loaded(0.5, "due", (), True)])
+    assert scheduler.hungry([Mode.PROCESS])
+    assert not scheduler.hungry([Mode.ASYNC])
+    scheduler.step([ev.Planned(0.6, 3, False)])
+    scheduler.step([ev.Loaded(0.7, "main", tuple(rows(2)), True)])
+    assert not scheduler.hungry([Mode.PROCESS])
+
+
 # --- the clock
 
 
 def test_the_scheduler_asks_to_be_woken_for_the_future_only() -> None:
     scheduler = Scheduler(Policy(workers(1), Limits(timeout=5.0, deadline=9.0, rate=Rate(1, 1.0))), lambda: 0.5)
     scheduler.step([ev.Planned(0.0, 2, True), ev.Ready(0.0, 0, 7)])
-    assert scheduler.hungry
     scheduler.step([ev.Loaded(0.5, "main", tuple(rows(2)), True), ev.Loaded(0.5, "due", (), True)])
-    assert not scheduler.hungry
     assert scheduler.next_wakeup == 1.5  # the pace
     scheduler.step([ev.Tick(1.5)])
     assert scheduler.next_wakeup == 5.5  # the timeout: the worker is busy, the pace is no reason to wake

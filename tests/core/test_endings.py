@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from batchmill.core.policy import Place, Policy
+from batchmill.core.policy import Place, Policy, Traits
 from batchmill.core.scheduler import Scheduler
 from batchmill.model import commands as do
 from batchmill.model import events as ev
@@ -159,6 +159,26 @@ def test_a_drain_ends_after_its_grace_and_charges_nobody() -> None:
     assert run.clock.now - run.started == pytest.approx(10.0, abs=0.1)
     assert [attempts(run, job) for job in (1, 2, 3)] == [[("cancelled", False)], [("cancelled", False)], []]
     assert count(run, JobState.PENDING) == 3
+
+
+def test_an_interrupt_that_waits_for_the_last_jobs_leaves_a_finished_run() -> None:
+    run = play(4, seconds=2.0, asks=[(3.0, "drain", 0)])
+    assert (run.state, run.ledger.reason) == (RunState.FINISHED, "")
+    assert count(run, JobState.SUCCEEDED) == 4
+
+
+@pytest.mark.parametrize("hook", ["summarise", "report"])
+def test_an_interrupted_run_is_not_finished_before_its_hooks_are(hook: str) -> None:
+    tasks = {"task": Traits(hooks=frozenset({hook}))}
+    run = play(2, seconds=2.0, asks=[(1.0, "drain", 0)], policy={"tasks": tasks})
+    assert (run.state, count(run, JobState.SUCCEEDED)) == (RunState.INTERRUPTED, 2)
+    run.play()
+    assert run.state is RunState.FINISHED
+
+
+def test_an_interrupted_job_that_waits_for_another_attempt_is_left_over() -> None:
+    run = play(1, scripts={1: fails(2.0, failure(), SUCCESS)}, retry=Retry(attempts=2), asks=[(1.0, "drain", 0)])
+    assert (run.state, count(run, JobState.PENDING)) == (RunState.INTERRUPTED, 1)
 
 
 def test_a_second_interrupt_stops_now() -> None:

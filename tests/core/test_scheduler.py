@@ -115,6 +115,13 @@ def test_a_call_whose_grant_never_left_costs_nothing_when_its_job_dies() -> None
     assert hand.step().acks == []
 
 
+def test_a_job_is_told_for_what_its_worker_was_killed() -> None:
+    hand = Hand(rows(1), Policy(workers(1)))
+    hand.step(ev.Died(0.0, 0, 9, job=1, reason="blocked the event loop"))
+    (attempt,) = hand.facts(facts.AttemptEnded)
+    assert attempt.outcome.message == "the worker was killed: the job blocked the event loop"
+
+
 def test_an_answer_to_an_earlier_attempt_never_reaches_the_next_one() -> None:
     hand = Hand(rows(1), Policy(workers(1)), hold=True)
     hand.step(ev.StepDone(0.0, 0, 1, 1, SavedStep("a", "", b"1"), 0.1))

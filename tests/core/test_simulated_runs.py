@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -118,6 +119,8 @@ def simulation(seed: int) -> Simulation:
         everything=chance.random() < 0.9,
         plan_whole=chance.random() < 0.2,
     )
+    if chance.random() < 0.3:
+        policy = replace(policy, plan_whole=True, waiting={})
     times = [chance.expovariate(0.3) for _ in range(6)]
     asks = [(t, chance.choice(("cancel", "retry", "cancel", "retry", "drain")), chance.randint(1, 60)) for t in times]
     return Simulation(

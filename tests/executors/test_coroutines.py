@@ -142,3 +142,4 @@ def test_a_loop_without_a_beat_is_found(rig: Make, monkeypatch: pytest.MonkeyPat
     job = r.send("hang_loop")
     died = r.wait(Died)
     assert (died.signal, died.job) == (signal.SIGKILL, job)
+    assert died.reason.startswith("blocked the event loop of all async jobs for 0.3 s")

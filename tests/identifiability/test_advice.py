@@ -36,7 +36,7 @@ def known(given, names):
 @pytest.mark.parametrize("name", ["hiv", "llw1987", "lotka_volterra", "Bolie", "calibration_single"])
 def test_each_told_set_is_sufficient_and_minimal_by_an_analysis_of_its_own(name):
     given = find_model(name)
-    advice = advise(given, time_limit=20)
+    advice = advise(given)
     for means, change in (
         (advice.fix_parameters, fixed),
         (advice.measure_states, measured),
@@ -49,7 +49,7 @@ def test_each_told_set_is_sufficient_and_minimal_by_an_analysis_of_its_own(name)
 
 
 def test_gains_tell_who_is_confounded_with_whom():
-    fix = advise(SCALED, time_limit=20).fix_parameters
+    fix = advise(SCALED).fix_parameters
     assert fix.minimal == (("a", "s"),)
     assert fix.gains == {"a": (), "s": ("z",)}
 
@@ -65,7 +65,7 @@ def test_larger_sets_than_those_searched_are_trimmed_to_a_minimal_one():
     states = {f"x{i}": f"-a{i}*b{i}*x{i}" for i in range(4)}
     parameters = " ".join(f"a{i} b{i}" for i in range(4))
     given = model(states, {f"y{i}": f"x{i}" for i in range(4)}, parameters)
-    means = advise(given, time_limit=20).fix_parameters
+    means = advise(given).fix_parameters
     assert len(means.minimal) == 1
     assert all_identifiable(fixed(given, means.minimal[0]))
     assert len(means.minimal[0]) == 4
@@ -84,7 +84,7 @@ def test_the_curve_of_the_rank_ends_at_the_rank():
     assert list(curve) == sorted(curve)
 
 
-def test_without_time_the_search_says_that_it_is_not_exhaustive():
-    means = advise(find_model("hiv"), time_limit=0).fix_parameters
+def test_a_search_of_few_sets_says_that_it_is_not_exhaustive():
+    means = advise(find_model("hiv"), most=1).fix_parameters
     assert not means.exhaustive
     assert len(means.minimal) == 1

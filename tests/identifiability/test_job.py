@@ -37,6 +37,14 @@ def test_the_result_of_a_model():
         "identifiable_combinations": ["p2*p4"],
         "combinations_found": 1,
         "combinations_expected": 1,
+        "symmetries": [
+            {
+                "kind": "scaling",
+                "generator": {"q2": "q2", "p2": "-p2", "p4": "p4"},
+                "weights": {"q2": 1, "p2": -1, "p4": 1},
+            }
+        ],
+        "proved_nonidentifiable": ["p2", "p4", "q2"],
         "advice": None,
         "global_identifiability": None,
     }
@@ -123,4 +131,4 @@ def test_importing_the_task_loads_neither_numpy_nor_flint():
         "print(sorted({'numpy', 'flint', 'rich', 'typer'} & set(sys.modules)), task.version)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("[] 2-")
+    assert done.stdout.startswith("[] 3-")

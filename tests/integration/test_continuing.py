@@ -89,15 +89,30 @@ def test_the_second_signal_stops_now(project: Project, number: signal.Signals, c
 
 
 def test_ctrl_c_in_a_terminal_reaches_only_the_driver(project: Project) -> None:
-    project.manifest("gated", jobs=[{"params": {"x": 1, "gate": "open"}}])
+    jobs = [{"params": {"x": x, "gate": "open"}} for x in range(2)]
+    project.manifest("gated", jobs=jobs, limits={"workers": 1})
     process = project.start("run", "batch.yaml")
     assert wait_for(lambda: len(project.done()) == 1)
 
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: everybody in the foreground group
+    assert wait_for(lambda: "SIGINT" in project.log())
     project.write("open", "")
 
     assert project.end(process).code == 130
-    assert project.counts() == {"succeeded": 1}
+    assert project.counts() == {"succeeded": 1, "pending": 1}
+
+
+def test_a_run_that_was_interrupted_during_its_last_job_ends_as_if_it_had_not_been(project: Project) -> None:
+    project.manifest("gated", jobs=[{"params": {"x": 1, "gate": "open"}}])
+    process = project.start("run", "batch.yaml")
+    assert wait_for(lambda: len(project.done()) == 1)
+
+    process.send_signal(signal.SIGINT)
+    assert wait_for(lambda: "SIGINT" in project.log())
+    project.write("open", "")
+
+    assert project.end(process).code == 0
+    assert project.run_state() == ("finished", "")
 
 
 def test_a_finished_run_is_not_run_again(project: Project) -> None:

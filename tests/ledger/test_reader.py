@@ -57,6 +57,20 @@ def test_pages_give_every_row_once_in_order(
         assert numbers(reader, limit=limit, selection=Selection(group="b")) == expected(["b"])
 
 
+def test_ready_jobs_are_counted_up_to_a_limit(written: Written) -> None:
+    written.plan(*(planned(n) for n in range(1, 8)))
+    written.write(JobDue(0.0, 1, 50.0, 1, 1, 0, 0.0), *ending(2))
+    with LedgerReader(written.paths.ledger) as reader:
+        assert (reader.ready(3), reader.ready(100)) == (3, 5)
+
+
+def test_jobs_that_wait_for_another_attempt_are_told_with_their_lanes(written: Written) -> None:
+    written.plan(*(planned(n, lane=n % 2) for n in range(1, 5)))
+    written.write(JobDue(0.0, 1, 50.0, 1, 1, 0, 0.0), JobDue(0.0, 4, 60.0, 1, 1, 0, 0.0))
+    with LedgerReader(written.paths.ledger) as reader:
+        assert reader.waiting() == {1: 1, 4: 0}
+
+
 def test_a_row_says_all_that_a_start_needs(written: Written) -> None:
     inputs = (FileIdentity("/data/\udcff.csv", 1, 2**60, 3),)
     written.plan(planned(1, mode=Mode.ASYNC, inputs=inputs, key=None), planned(2))

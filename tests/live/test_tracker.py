@@ -153,6 +153,17 @@ def test_pace_and_time_left_come_from_jobs_that_ran(clock: Clock) -> None:
     assert (facts.total, facts.planning_done, facts.eta) == (5000, False, None)
 
 
+def test_the_time_left_is_known_before_all_is_planned_where_the_number_of_jobs_is(clock: Clock) -> None:
+    tracker = Tracker(clock, whole=1000)
+    for n in range(100):
+        clock.now += 1
+        tracker.publish([published(n, at=clock.now)])
+    tracker.notice([Planned(clock.now, 500, False)])
+    facts = tracker.facts()
+    assert (facts.total, facts.planning_done) == (1000, True)
+    assert facts.eta == pytest.approx(900, rel=0.02)
+
+
 def test_the_pace_follows_the_last_minute(clock: Clock) -> None:
     tracker = Tracker(clock, total=10**6, planning_done=True)
     for per_tick in (1, 10):

@@ -478,3 +478,15 @@ def test_planned_jobs_are_plain_values() -> None:
     [job] = plan(jobs=[{"params": {"leaf": 1}}]).jobs()
     assert isinstance(job, PlannedJob)
     assert job._asdict()["params"] == '{"data":null,"leaf":1,"thresh":0.5}'
+
+
+def test_what_is_urgent_ends_with_the_last_source_that_has_priorities(tmp_path: Path) -> None:
+    matrix = {"axes": {"leaf": {"range": [0, 1000]}}}
+    (tmp_path / "plain.csv").write_text("leaf\n1\n2\n")
+    (tmp_path / "ranked.csv").write_text("leaf,priority\n1,\n2,5\n")
+    job = {"params": {"leaf": 7}}
+    assert plan(tmp_path, task="fit", matrix=matrix).urgent == 0
+    assert plan(tmp_path, task="fit", matrix=matrix, jobs=[job]).urgent == 0
+    assert plan(tmp_path, task="fit", matrix=matrix, jobs=[job, {**job, "priority": 1}]).urgent == 2
+    assert plan(tmp_path, task="fit", matrix=matrix, jobs=[job], table={"from": "plain.csv"}).urgent == 0
+    assert plan(tmp_path, task="fit", matrix=matrix, jobs=[job], table={"from": "ranked.csv"}).urgent == 3

@@ -54,6 +54,23 @@ def test_cells_are_typed_by_the_parameters_and_empty_ones_are_not_given(tmp_path
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "leaf;note\n50;a, b, c\n"),
+        ("t.csv", "\ufeffleaf\tnote\n50\ta, b, c\n"),
+        ("t.csv", 'leaf,note\n50,"a, b, c"\n'),
+        ("t.tsv", "leaf\tnote\n50\ta, b, c\n"),
+        ("t.csv", 'leaf;"note"\n50;"a, b, c"\n'),
+    ],
+)
+def test_cells_are_parted_by_what_the_header_has_most_of(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert [job.params for job in plan(tmp_path, {"from": name}).jobs()] == [
+        '{"anything":null,"leaf":50,"note":"a, b, c","tags":null,"thresh":0.5}'
+    ]
+
+
 def test_rows_carry_their_own_options(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(
         "name,leaf,task,timeout,memory,retry,priority,group\nfirst,1,,60,2GB,4,7,g\n,2,,,,,,\n"
@@ -102,7 +119,7 @@ def test_a_fault_in_the_defaults_is_told_there_once(tmp_path: Path) -> None:
     [
         ("t.csv", "leaf,leaf\n1,2\n", "the column `leaf` is there twice"),
         ("t.csv", "leaf,,note\n1,2,3\n", "this column has no name"),
-        ("t.csv", "leaf\n1,2\n", "this row has more than 1 cells"),
+        ("t.csv", "leaf\n1,2\n", "this row has more than 1 cell"),
         ("t.csv", 'leaf\n"1\n', "this is not valid csv: unexpected end of data"),
         ("t.jsonl", '{"leaf": 1}\n{leaf}\n', "this is not JSON: Expecting property name enclosed in double quotes"),
         ("t.jsonl", "[1]\n", "each line must be a JSON object"),

@@ -45,7 +45,7 @@ def test_an_unfinished_run_says_how_to_go_on(make_ledger: MakeLedger) -> None:
     ledger.job("b", "pending")
     text = str(summary_page(RunView(ledger.close())))
     assert "words-1 interrupted (SIGTERM)" in text
-    assert "`batchmill resume words-1` goes on with the 1 jobs" in text
+    assert "`batchmill resume words-1` goes on with what has not run yet: 1 job" in text
 
 
 def test_show_run_tells_groups_extremes_and_what_runs(make_ledger: MakeLedger) -> None:

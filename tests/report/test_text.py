@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchmill.model.text import duration_text, money_text, number_text, one_line, percent_text, size_text
+from batchmill.model.text import counted, duration_text, money_text, number_text, one_line, percent_text, size_text
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,7 @@ def test_one_line_is_cut_with_an_ellipsis() -> None:
     assert one_line("a\n b\t c") == "a b c"
     assert one_line("abcdef", 4) == "abc…"
     assert one_line("x" * 10**6, 4) == "xxx…"
+
+
+def test_one_is_not_counted_in_the_plural() -> None:
+    assert [counted(number, "job") for number in (0, 1, 2, 1200)] == ["0 jobs", "1 job", "2 jobs", "1,200 jobs"]

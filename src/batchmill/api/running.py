@@ -191,9 +191,12 @@ def invoke(
 ) -> Finished:
     """Drive a run whose lease is held to its end, and write its reports."""
     run = Run(paths.folder)
+    _refuse_empty_choice(paths, invocation.choice)
     prepare_invocation(paths, keep_failed=invocation.keep_failed)
     with LedgerReader(paths.ledger) as reader:
         row, counts, past = reader.run(), reader.counts(), reader.past(since=_needed_since(batch))
+        if batch.manifest.order == "group" and invocation.choice is None:
+            past = past._replace(waiting=reader.waiting())
     if row.plan_done and not counts.get("pending") and row.state is RunState.FINISHED:
         opened(run, None)
         return Finished(run, exit_code(row.state, row.reason, counts), nothing_to_do=True)
@@ -210,6 +213,7 @@ def invoke(
         planned=row.planned,
         partly=few is not None,
         total=batch.plan.count(),
+        urgent=batch.plan.urgent,
         choice=invocation.choice,
         fresh=invocation.fresh,
         inline=invocation.inline,
@@ -227,6 +231,14 @@ def _needed_since(batch: Batch) -> float | None:
     """From when on it matters what was spent: today, where a budget is not the run's own."""
     limits, now = batch.manifest.limits, time.time()
     return now - now % DAY if limits.budgets or limits.budget_per_day is not None else None
+
+
+def _refuse_empty_choice(paths: RunPaths, choice: Choice | None) -> None:
+    """Where the plan is not whole yet, the feeder refuses it once it is."""
+    if choice is not None:
+        with LedgerReader(paths.ledger) as reader:
+            if reader.run().plan_done:
+                choice.refuse_nothing(reader)
 
 
 def _jobs_to_plan(batch: Batch, choice: Choice | None, pending: int) -> int | None:
@@ -260,7 +272,8 @@ def _watched(
     """Drive the run with its display."""
     with RunView(run.folder) as view:
         groups = {name: _group_facts(states) for name, states in view.groups().items() if name}
-    tracker = Tracker(time.monotonic, counts=counts, groups=groups, total=order.total or order.planned)
+    whole = order.total if order.choice is None else None
+    tracker = Tracker(time.monotonic, counts=counts, groups=groups, total=order.total or order.planned, whole=whole)
     holder: list[Session] = []
     watch = Watch(tracker, display, time.monotonic, lambda: holder[0].peek())
     session = Session(order, Observers((watch, *observers)))

@@ -90,12 +90,12 @@ def _page(facts: dict[str, Any]) -> Page:
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, object]]:
-    from batchmill.model.text import size_text
+    from batchmill.model.text import counted, size_text
 
     cgroup, home = facts["cgroup"], facts["home"]
     memory = f"{size_text(facts['memory_bytes'])}, of which {size_text(facts['available_bytes'])} are available"
     limits = [size_text(cgroup["memory_bytes"])] if cgroup["memory_bytes"] else []
-    limits += [f"{cgroup['cores']:g} cores"] if cgroup["cores"] else []
+    limits += [counted(cgroup["cores"], "core")] if cgroup["cores"] else []
     extras = [f"{name} ({'installed' if there else 'not installed'})" for name, there in facts["extras"].items()]
     there = "" if home["exists"] else ", not made yet"
     return [

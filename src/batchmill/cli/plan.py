@@ -74,10 +74,11 @@ def _job_record(found: JobPreview) -> dict[str, Any]:
 
 
 def _page(found: Preview, missing: list[str]) -> Page:
+    from batchmill.model.text import counted
     from batchmill.report.page import Page
 
     page = Page()
-    page.title(f"{found.name}: {found.total:,} jobs, {f'continues {found.run}' if found.run else 'a new run'}")
+    page.title(f"{found.name}: {counted(found.total, 'job')}, {f'continues {found.run}' if found.run else 'a new run'}")
     counts = [f"{found.counts[status]:,} {words}" for status, words in _WORDS.items() if found.counts.get(status)]
     page.text(", ".join(counts))
     if found.forecast is not None:

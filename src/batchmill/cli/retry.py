@@ -28,16 +28,17 @@ def retry_command(
     from batchmill.api import managing
     from batchmill.api.runs import home_path
     from batchmill.errors import UsageError
+    from batchmill.model.text import counted
 
     if failed and jobs:
         raise UsageError("`--failed` and `--job` exclude each other", hint="name the jobs, or take all that failed")
     place = home_path(home)
     change = managing.retry(place, run, jobs or ())
     if change.asked or not change.jobs:
-        words = f"asked `{change.run}` to retry {change.jobs:,} jobs" if change.asked else "no job has failed"
+        words = f"asked `{change.run}` to retry {counted(change.jobs, 'job')}" if change.asked else "no job has failed"
         tell(output, change._asdict(), lambda: words)
         return 0
-    say(output, f"retrying {change.jobs:,} {'job' if change.jobs == 1 else 'jobs'} of `{change.run}`")
+    say(output, f"retrying {counted(change.jobs, 'job')} of `{change.run}`")
     from batchmill.api.resuming import resume
     from batchmill.api.running import Invocation
     from batchmill.cli.driving import display, finish

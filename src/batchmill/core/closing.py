@@ -12,6 +12,7 @@ from batchmill.core.stopping import kill, recall, stop
 from batchmill.model.events import Asked, Sample
 from batchmill.model.facts import HookEnded, JobCancelled, JobReset, RunSet, SlotSet
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
+from batchmill.model.text import counted
 
 SHARE_COUNTS_FROM = 20  # finished jobs before a share of failures can stop a run
 SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
@@ -39,6 +40,7 @@ class Course:
         self.phase = Phase.PLAN
         self._hooks: list[str] | None = None  # tasks whose hook of this phase is still to run
         self._end_batch = 0
+        self.closed = (RunState.RUNNING, "")  # once it is closing: the state and the reason that the ledger gets
         done = s.policy.started_hooks
         self._wanted = {
             phase: sorted(t for t, traits in s.policy.tasks.items() if hook in traits.hooks and (hook, t) not in done)
@@ -48,7 +50,9 @@ class Course:
     def advance(self, s: State) -> None:
         """Take every step forward that can be taken now."""
         if s.ending is not None and self.phase < Phase.CLOSING:
-            if s.in_flight == 0:
+            if s.in_flight == 0 and s.ending.state is RunState.INTERRUPTED and self._nothing_is_left(s):
+                self._close_normally(s)
+            elif s.in_flight == 0:
                 self._close(s, s.ending.state, s.ending.reason)
             return
         while self.phase < Phase.CLOSING and self._is_over(s):
@@ -72,6 +76,13 @@ class Course:
         """Whether a `prepare` must see more jobs than there are."""
         wanted = self._wanted[Phase.PREPARE]
         return bool(wanted) and not (s.plan_begun and all(s.policy.tasks[task].early for task in wanted))
+
+    def _nothing_is_left(self, s: State) -> bool:
+        """Whether all was done when the interrupt came, or what it waited for was the last."""
+        if self.phase < Phase.JOBS or not s.plan_done or not s.book.empty or s.ledger_failed:
+            return False
+        later = [self._wanted[phase] for phase in HOOK_OF if phase > self.phase]
+        return not s.policy.everything or not (self._hooks or any(later))
 
     def _hooks_are_over(self, s: State) -> bool:
         if self._hooks is None:
@@ -101,7 +112,7 @@ class Course:
             self._close(s, RunState.STOPPED, "selection")
 
     def _close(self, s: State, state: RunState, reason: str) -> None:
-        self.phase = Phase.CLOSING
+        self.phase, self.closed = Phase.CLOSING, (state, reason)
         s.dirty.clear()
         for number in s.slots:
             s.record(SlotSet(s.now, number, 0, 0, 0))
@@ -151,6 +162,8 @@ def cancel(s: State, job: int) -> None:
         cancelled(s, row)
     else:
         s.cancelled.add(job)
+        if s.book.lanes is not None:
+            s.book.lanes.wait_ends(job)
         s.record(JobCancelled(s.now, job))
 
 
@@ -214,7 +227,7 @@ def _failures(s: State) -> None:
     if limit is None or s.failed == 0:
         return
     if limit.number is not None and s.failed >= max(limit.number, 1):
-        s.end(RunState.STOPPED, f"{s.failed} failed jobs, the limit is {limit}")
+        s.end(RunState.STOPPED, f"{counted(s.failed, 'failed job')}, the limit is {limit}")
     elif limit.fraction is not None and s.finished >= SHARE_COUNTS_FROM and s.failed > limit.fraction * s.finished:
         s.end(RunState.STOPPED, f"{s.failed} of {s.finished} jobs failed, the limit is {limit}")
 

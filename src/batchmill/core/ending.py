@@ -90,7 +90,7 @@ def _death(running: Running, event: Died) -> Outcome:
         JobState.FAILED,
         usage,
         kind=FailureKind.CRASHED,
-        message=f"the worker died: {how}",
+        message=f"the worker was killed: the job {event.reason}" if event.reason else f"the worker died: {how}",
         signal=event.signal,
         exit_code=event.exit_code,
         log=event.log,

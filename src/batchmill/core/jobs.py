@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
+from batchmill.core.lanes import Lanes
 from batchmill.model.commands import Load
 from batchmill.model.events import Loaded
 from batchmill.model.jobs import Row
@@ -65,6 +66,7 @@ class JobBook:
         for name in groups:
             self.streams[name] = Stream(name, max(2, min(GROUP_SHARE, share // len(groups))))
         self.due = Stream(DUE, 2 * window)
+        self.lanes: Lanes | None = None  # under `order: group`
         self.silent = {DUE, *self.streams}  # not answered yet: the first job may be theirs
         self._due_again = -INFINITY
         self.next_due = -INFINITY  # an earlier invocation may have left waiting jobs
@@ -106,8 +108,11 @@ class JobBook:
 
     @property
     def due_wakeup(self) -> float:
-        """When waiting jobs should be read again; infinity while there is no room for them."""
-        full = len(self.held) >= self.due.share
+        """When waiting jobs should be read again; infinity while there is no room for them.
+
+        Under `order: group` all that is held may have to wait for one of them: then there must be room.
+        """
+        full = len(self.held) >= self.due.share and (self.lanes is None or bool(self.busy))
         return INFINITY if self.due.loading or full else max(self.next_due, self._due_again)
 
     def _load(self, stream: Stream) -> Load:
@@ -127,6 +132,9 @@ class JobBook:
             stream.after = event.after if event.after is not None else stream.after
             stream.exhausted = event.exhausted
         new = [row for row in event.rows if not self._knows_better(row.job, question)]
+        if self.lanes is not None:
+            for row in new:
+                self.lanes.wait_ends(row.job)
         if event.stream == DUE:
             more = event.next_due if event.exhausted else event.at + (0.0 if new else PAUSE)
             self.next_due = min(self.next_due, INFINITY if more is None else more)
@@ -141,6 +149,11 @@ class JobBook:
         """New rows are in the ledger; some may come before those that were read already."""
         for stream in self.streams.values():
             stream.rewind()
+
+    def any_before(self, lane: int) -> bool:
+        """Whether a job of an earlier lane is left that is not running: in memory, waiting, or perhaps not read yet."""
+        unread = (not stream.exhausted and (stream.after or (-1,))[0] < lane for stream in self.streams.values())
+        return self.lanes is not None and (self.lanes.any_before(lane) or any(unread))
 
     # --- the window
 
@@ -158,9 +171,19 @@ class JobBook:
         if row.key is not None and row.task not in self._unshared:
             owner = self._owners.setdefault(row.key, row.job)
             if owner != row.job:
-                self._waiters.setdefault(row.key, []).append(row.job)
+                self._queue_for_key(row.key, row, self.held.get(owner))
                 return
         heappush(self.ready[row.mode], order(row))
+
+    def _queue_for_key(self, key: str, row: Row, owner: Row | None) -> None:
+        """Let a row wait for the owner of its key; or the other way round, where that has not started and may not
+        before this one has ended, since its lane is later."""
+        if owner is not None and row.lane < owner.lane:
+            self._unready(owner)
+            self._owners[key] = row.job
+            heappush(self.ready[row.mode], order(row))
+            row = owner
+        self._waiters.setdefault(key, []).append(row.job)
 
     def result_of(self, row: Row) -> int | None:
         """The job that gave the result of this row's key lately, too late for whoever read the row."""
@@ -201,26 +224,37 @@ class JobBook:
     def drop(self, row: Row) -> None:
         """Take a row out of the window for good."""
         self._exit(row)
+        self._unready(row)
+        for waiter in self._release(row):
+            self.push(waiter)
+
+    def _unready(self, row: Row) -> None:
         queue = self.ready[row.mode]
         if (place := order(row)) in queue:
             queue.remove(place)
             heapify(queue)
-        for waiter in self._release(row):
-            self.push(waiter)
 
     def put_back(self, row: Row) -> None:
         """A started row returns to the window as if it had not been started."""
         self.busy.discard(row.job)
         self._enter(row)
-        heappush(self.ready[row.mode], order(row))  # it still owns its key
+        if self.lanes is None:
+            heappush(self.ready[row.mode], order(row))  # it still owns its key
+            return
+        for each in (row, *self._release(row)):  # one of an earlier lane may have come since
+            self.push(each)
 
     def _enter(self, row: Row) -> None:
         self.held[row.job] = row
         self._stream_of(row).held += 1
+        if self.lanes is not None:
+            self.lanes.enter(row.lane)
 
     def _exit(self, row: Row) -> None:
         del self.held[row.job]
         self._stream_of(row).held -= 1
+        if self.lanes is not None:
+            self.lanes.leave(row.lane)
 
     def _stream_of(self, row: Row) -> Stream:
         main = self.streams[MAIN]
@@ -243,6 +277,8 @@ class JobBook:
         self.busy.discard(row.job)
         if due is not None:
             self._dues.append((batch, due))
+            if self.lanes is not None:
+                self.lanes.wait(row.job, row.lane)
         key = row.key if succeeded and row.task not in self._unshared else None
         if key is not None:
             self._results[key] = row.job
@@ -300,6 +336,11 @@ class JobBook:
     def expect_due(self, batch: int, due: float) -> None:
         """A job that is not in memory will be due."""
         self._dues.append((batch, due))
+
+    @property
+    def reading(self) -> bool:
+        """Whether rows are on their way."""
+        return any(stream.loading for stream in self.streams.values())
 
     @property
     def empty(self) -> bool:

@@ -52,4 +52,5 @@ class Policy:
     spent_of: tuple[tuple[str, int], ...] = ()  # by quota
     shared: bool = False  # the user's other runs use the same quotas, and share a day's money
     day_ends: float = float("inf")
+    waiting: Mapping[int, int] | None = None  # `order: group`: lanes of the jobs that already wait for an attempt
     plan_whole: bool = False  # a selection or an order needs the whole plan first

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from batchmill.core import closing, ending, starting
 from batchmill.core.calls import CallDesk
 from batchmill.core.jobs import JobBook
+from batchmill.core.lanes import Lanes
 from batchmill.core.pace import Pacer
 from batchmill.core.policy import Place, Policy
 from batchmill.core.room import Room
@@ -23,6 +24,7 @@ from batchmill.model import facts
 from batchmill.model.jobs import Row, Source
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
+from batchmill.model.text import counted
 
 NO_PRICE = "the price of this call is unknown, and a budget is set: give its price, or remove the budget"
 
@@ -44,6 +46,8 @@ class Scheduler:
             Pacer(limits.rate) if limits.rate is not None else None,
             group_cap=caps,
         )
+        if policy.waiting is not None:
+            self.state.book.lanes = Lanes(policy.waiting)
         self.course = closing.Course(self.state)
         self._handlers: dict[type, Callable[..., None]] = {
             ev.Ended: ending.ended,
@@ -144,10 +148,10 @@ class Scheduler:
         """Whether the run's end is durable (or cannot be made so)."""
         return self.course.phase is closing.Phase.CLOSED
 
-    @property
-    def hungry(self) -> bool:
-        """Whether a worker is idle although it could work: then no event should wait for company."""
-        return any(slot.idle for slot in self.state.slots.values())
+    def hungry(self, modes: Iterable[Mode]) -> bool:
+        """Whether a slot of these modes has room, nothing that could fill it, and nothing that is being read."""
+        slots = (slot for mode in modes for slot in self.state.places(mode))
+        return not self.state.book.reading and any(slot.room(1) > 0 for slot in slots)
 
     @property
     def next_wakeup(self) -> float:
@@ -171,7 +175,7 @@ def _workers(places: Iterable[Place]) -> str:
     slots = Counter[Mode]()
     for place in places:
         slots[place.mode] += place.capacity
-    return ", ".join(f"{number} {mode} slot{'s' if number > 1 else ''}" for mode, number in slots.items())
+    return ", ".join(counted(number, f"{mode} slot") for mode, number in slots.items())
 
 
 def _start_times(s: State) -> Iterator[float]:

@@ -73,12 +73,11 @@ def _paced(s: State) -> bool:
 
 
 def _lane_is_open(s: State, row: Row) -> bool:
-    """Under `order: group` a group begins when the attempts of those before it have ended.
-
-    One of theirs that waits for another attempt holds nobody up.
-    """
+    """Under `order: group` a group begins when all jobs of those before it have ended, retries and all."""
     if row.lane == 0:
         return True
+    if s.book.any_before(row.lane):
+        return False
     return all(r.row.lane >= row.lane or r.row.job < 0 for slot in s.slots.values() for r in slot.queue)
 
 

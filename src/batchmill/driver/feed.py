@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
+from batchmill.errors import UsageError
 from batchmill.ledger.index import HomeIndex
 from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.reader import LedgerReader
@@ -18,10 +19,13 @@ from batchmill.ledger.records import Selection
 from batchmill.model.commands import Load, Prepare
 from batchmill.model.events import Broken, Event, Loaded, Prepared
 from batchmill.model.jobs import FileIdentity, Row, Source
+from batchmill.model.near import did_you_mean
 from batchmill.model.states import Mode
+from batchmill.model.text import one_line
 from batchmill.plan.keys import digest_file, identity, job_key
 
 HELPERS = 2  # threads that digest files
+MOST_NAMES = 2000  # that a mistyped one is compared with
 Reuse = Literal["any", "name", "never"]
 
 
@@ -39,9 +43,31 @@ class Choice(NamedTuple):
         """How many jobs it takes from the beginning of the plan; None when it depends on the whole plan."""
         return self.limit if (self.only, self.group, self.sample) == (None, None, None) else None
 
+    @property
+    def _wide(self) -> Selection:
+        """The jobs that it chooses from."""
+        return Selection((self.only,) if self.only is not None else (), self.group)
+
+    def refuse_nothing(self, reader: LedgerReader) -> None:
+        """Raises UsageError when no job of the plan, which must be whole, has such a name and group."""
+        if reader.matches(self._wide):
+            return
+        names, groups = reader.names(MOST_NAMES), [group for group in reader.group_counts() if group]
+        told, hints = [], []
+        if self.only is not None:
+            told.append(f"has a name that matches `{self.only}`")
+            hints.append(did_you_mean(self.only, names) or f"names are {_some(names)}")
+        if self.group is not None:
+            told.append(f"is in the group `{self.group}`")
+            hints.append(
+                did_you_mean(self.group, groups) or (f"groups are {_some(groups)}" if groups else "it has none")
+            )
+        raise UsageError(f"no job of this run {' and '.join(told)}", hint="; ".join(hints), code="run/no-such-job")
+
     def selection(self, reader: LedgerReader) -> Selection:
-        """The jobs of this choice. What it depends on must be planned."""
-        wide = Selection((self.only,) if self.only is not None else (), self.group)
+        """The jobs of this choice. What it depends on must be planned. Raises UsageError when there are none."""
+        self.refuse_nothing(reader)
+        wide = self._wide
         if self.limit is None and self.sample is None:
             return wide
         numbers = reader.pending_numbers(wide)
@@ -49,6 +75,10 @@ class Choice(NamedTuple):
             chosen = set(random.Random(self.seed).sample(numbers, self.sample))
             numbers = [number for number in numbers if number in chosen]
         return Selection(numbers=frozenset(numbers[: self.limit]))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(f"`{one_line(name, 60)}`" for name in names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 class FeedSettings(NamedTuple):
@@ -78,9 +108,16 @@ class Digested(NamedTuple):
 class Feeder:
     """Answers Load and Prepare. One thread owns the connections; helpers only read files."""
 
-    def __init__(self, settings: FeedSettings, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        settings: FeedSettings,
+        post: Callable[[Event], None],
+        loaded: Callable[[LedgerReader], None] = lambda reader: None,
+    ) -> None:
+        """`loaded` is told, in the feeder's thread, after each reading of jobs."""
         self._settings = settings
         self._post = post
+        self._loaded = loaded
         self.error: Exception | None = None  # what ended the thread early
         self._selection: Selection | None = None  # made at the first load, when the plan is whole
         self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -115,7 +152,8 @@ class Feeder:
             self._answer_all()
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop must not wait for answers for ever
             self.error = error
-            self._post(Broken(time.monotonic(), f"the run cannot be read on: {error}"))
+            why = str(error) if isinstance(error, UsageError) else f"the run cannot be read on: {error}"
+            self._post(Broken(time.monotonic(), why))
 
     def _answer_all(self) -> None:
         settings = self._settings
@@ -123,6 +161,7 @@ class Feeder:
             while (item := self._work.get()) is not None:
                 if isinstance(item, Load):
                     self._post(self._load(reader, index, item))
+                    self._loaded(reader)
                 elif isinstance(item, Prepare):
                     self._digest(index, item.row)
                 else:

@@ -95,5 +95,6 @@ def policy_of(
         spent_of=past.spent_of,
         shared=True,
         day_ends=day_ends,
+        waiting=past.waiting if manifest.order == "group" else None,
         plan_whole=selected or manifest.order == "group",
     )

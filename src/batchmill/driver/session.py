@@ -27,6 +27,7 @@ from batchmill.executors.base import ExecutorSettings, SlotSpec
 from batchmill.ledger.journal import Journal
 from batchmill.ledger.lease import Lease
 from batchmill.ledger.paths import RunPaths
+from batchmill.ledger.reader import LedgerReader
 from batchmill.ledger.records import Past
 from batchmill.ledger.requests import clear_requests, take_requests
 from batchmill.model.commands import Act
@@ -56,6 +57,7 @@ class Order:
     planned: int = 0
     partly: bool = False  # `jobs` are not all of the rest
     total: int | None = None  # jobs of the whole plan, where that is known
+    urgent: int = 0  # jobs from the start of the plan that must be planned without a rest
     choice: Choice | None = None
     fresh: bool = False
     inline: bool = False
@@ -115,6 +117,8 @@ class Session:
                 self._unwritten = event.message
             elif type(event) is Lent and event.broken:
                 self._warnings.append(event.broken)
+        if self._planner is not None and self.scheduler.hungry(self.order.modes):
+            self._planner.hurry()
         self._observer.see(events, act)
 
     def peek(self) -> tuple[Sequence[str], str]:
@@ -122,7 +126,7 @@ class Session:
         state = self.scheduler.state
         waiting = list(self._warnings)
         if state.desk.waiting:
-            waiting.append(f"{state.desk.waiting} calls wait for their limits")
+            waiting.append("calls wait for their limits")
         if state.pacer is not None and any(state.book.ready.values()) and state.pacer.when(state.now) > state.now:
             waiting.append(f"rate limit of {self.policy.limits.rate}")
         return waiting, state.ending.reason if state.ending is not None else ""
@@ -148,7 +152,7 @@ class Session:
             stack.callback(journal.close)
             journal.start()
             clear_requests(self.order.paths)
-            feeder = Feeder(_feed_settings(self.order, self.policy, self._offset), inbox.post)
+            feeder = Feeder(_feed_settings(self.order, self.policy, self._offset), inbox.post, self._pace)
             stack.callback(feeder.close)
             feeder.start()
             self._begin_plan(journal, inbox, stack)
@@ -170,6 +174,11 @@ class Session:
         if self._inbox is not None:
             self._inbox.post(event)
 
+    def _pace(self, reader: LedgerReader) -> None:
+        """In the feeder's thread: let the planner rest, or wake it up."""
+        if self._planner is not None:
+            self._planner.pace(reader.ready)
+
     def _close_inbox(self) -> None:
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
@@ -180,18 +189,17 @@ class Session:
         if order.jobs is None:
             inbox.post(Planned(time.monotonic(), order.planned, True))
             return
-        self._planner = Planner(order.jobs, order.planned, journal, inbox.post, whole=not order.partly)
+        self._planner = Planner(
+            order.jobs, order.planned, journal, inbox.post, whole=not order.partly, urgent=order.urgent
+        )
         stack.callback(self._planner.close)
         self._planner.start()
 
     def _finish(self, signals: list[int]) -> Finish:
-        ending = self.scheduler.state.ending
+        state, reason = self.scheduler.course.closed
         broken = self._broken.message if self._broken is not None else ""
-        if ending is not None:
-            signal = signals[0] if signals else 0
-            return Finish(ending.state, ending.reason, signal, self._unwritten, broken, tuple(self._warnings))
-        state, reason = (RunState.FINISHED, "") if self.policy.everything else (RunState.STOPPED, "selection")
-        return Finish(state, reason, warnings=tuple(self._warnings))
+        signal = signals[0] if signals else 0
+        return Finish(state, reason, signal, self._unwritten, broken, tuple(self._warnings))
 
 
 def _policy(order: Order) -> Policy:

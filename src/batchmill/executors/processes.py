@@ -267,7 +267,7 @@ class ProcessExecutor:
 
     def _obituary(self, slot: Slot, death: Reaped) -> Died:
         if death.reason:
-            self.notes.append(f"the worker of slot {death.slot} was killed: it {death.reason}")
+            self.notes.append(f"the worker of slot {death.slot} was killed: a job {death.reason}")
         culprit = death.head if slot.spec.mode is Mode.ASYNC and death.head in slot.flying else 0
         return Died(
             self._now,
@@ -278,6 +278,7 @@ class ProcessExecutor:
             death.peak_rss,
             death.log,
             culprit,
+            death.reason,
         )
 
     def _enforce_cancels(self, now: float) -> None:

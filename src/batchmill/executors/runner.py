@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import pydantic_core
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from batchmill.model.states import Mode
-from batchmill.model.tasks import Task
+from batchmill.model.tasks import Task, plain_value
 
 
 class InvalidJob(Exception):
@@ -21,16 +21,9 @@ class InvalidJob(Exception):
 def to_json(value: Any, non_finite: Literal["strings", "constants"] = "strings") -> bytes:
     """JSON of a value: integers exact, NaN and infinities as strings (or as JavaScript's words). Raises InvalidJob."""
     try:
-        return pydantic_core.to_json(value, inf_nan_mode=non_finite, fallback=_plain)
+        return pydantic_core.to_json(value, inf_nan_mode=non_finite, fallback=plain_value)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidJob(f"a value cannot be written as JSON: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    """Scalars and arrays of numpy (and what looks like them) as Python's own numbers and lists."""
-    if callable(convert := getattr(value, "tolist", None)):
-        return convert()
-    raise TypeError(f"a `{type(value).__name__}` has no JSON form")
 
 
 class Runner:
@@ -43,7 +36,6 @@ class Runner:
         self.wants_context = task.context is not None
         self._validate: Callable[[str], BaseModel] = task.params.__pydantic_validator__.validate_json
         self._extra = task.params.model_config.get("extra") == "allow"
-        self._adapter = _adapter(task.result)
 
     def params(self, text: str) -> BaseModel:
         """The job's parameters. Raises InvalidJob."""
@@ -71,36 +63,18 @@ class Runner:
 
     def finish(self, value: Any) -> tuple[bytes, bytes | None]:
         """The result as JSON, checked against its annotation, and the metrics as JSON. Raises InvalidJob."""
-        if self._adapter is not None:
-            value = self._checked(self._adapter, value)
+        try:
+            value = self.task.checked(value)
+        except ValidationError as error:
+            raise InvalidJob(f"the result is not what `{self.task.name}` declares: {_said(error)}") from error
         result = to_json(value)
         if self.task.metrics is None:
             return result, None
         return result, to_json(dict(self.task.metrics(value)))
 
-    def _checked(self, adapter: TypeAdapter[Any], value: Any) -> Any:
-        try:
-            return adapter.validate_python(value)
-        except ValidationError as error:
-            # numbers of numpy and the like do not fit as objects, but as the JSON that they become
-            try:
-                return adapter.validate_json(to_json(value))
-            except ValidationError:
-                raise InvalidJob(f"the result is not what `{self.task.name}` declares: {_said(error)}") from error
-
 
 async def _wait(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
-
-
-def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
-    """A validator of the result; None for types that pydantic does not know."""
-    if annotation is None or annotation is Any:
-        return None
-    try:
-        return TypeAdapter(annotation)
-    except PydanticUserError:
-        return None
 
 
 def _said(error: ValidationError) -> str:

@@ -261,7 +261,8 @@ class Zygote:
         child.stale = child.stale + waited if beat == child.beat else 0.0
         child.beat = beat
         if child.stale >= self._setting.hung_after and not child.reason:
-            child.reason = f"held the event loop for {self._setting.hung_after:g} s without a pause"
+            blocked = f"blocked the event loop of all async jobs for {self._setting.hung_after:g} s"
+            child.reason = f"{blocked}; `await ctx.offload(fn, *args)` runs such code elsewhere"
             linux.signal_tree(pid, signal.SIGKILL)
 
     def end_all(self) -> None:

@@ -95,6 +95,10 @@ class LedgerReader:
         ((recently,),) = self._all("SELECT coalesce(sum(cost), 0) FROM calls WHERE reserved >= ?", (since,))
         return past._replace(spent_today=recently, spent_of=tuple(by_quota))
 
+    def waiting(self) -> dict[int, int]:
+        """The lanes of the jobs that wait for another attempt, by their numbers."""
+        return dict(self._all("SELECT number, lane FROM jobs WHERE state = 'pending' AND due IS NOT NULL"))
+
     def prepared(self) -> dict[str, dict[str, str]]:
         """The artifacts of `prepare` hooks: task, name, digest of the object."""
         found: dict[str, dict[str, str]] = {}
@@ -117,6 +121,15 @@ class LedgerReader:
         """The plan number of the job with this name."""
         rows = self._all("SELECT number FROM jobs WHERE name = ?", (name,))
         return rows[0][0] if rows else None
+
+    def matches(self, selection: Selection) -> bool:
+        """Whether any job, in whatever state, is in a selection."""
+        where, given = _selected(selection)
+        return bool(self._all(f"SELECT 1 FROM jobs WHERE {where} LIMIT 1", given))
+
+    def names(self, most: int) -> list[str]:
+        """The names of the first jobs."""
+        return [name for (name,) in self._all("SELECT name FROM jobs ORDER BY number LIMIT ?", (most,))]
 
     def pending_numbers(self, selection: Selection) -> list[int]:
         """Plan numbers of the pending jobs that a selection matches, in the order in which they start."""
@@ -158,6 +171,11 @@ class LedgerReader:
                 break
         last = (rows[-1].lane, -rows[-1].priority, rows[-1].job) if rows else None
         return Chunk(tuple(rows), whole, last)
+
+    def ready(self, most: int) -> int:
+        """How many jobs are ready to start, counted up to `most`."""
+        ((number,),) = self._all(f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {_READY} LIMIT ?)", (most,))
+        return int(number)
 
     def _load_due(self, limit: int, now: float, selection: Selection | None) -> Chunk:
         where, given = _all_of(("state = 'pending' AND due IS NOT NULL", ()), _selected(selection))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from batchmill.model.jobs import Row
@@ -35,7 +36,7 @@ class RunRow(NamedTuple):
 
 class Past(NamedTuple):
     """What earlier invocations leave behind: hooks that succeeded, as (hook, task); the next free number of a call;
-    micro-cents spent, with those of calls whose end nobody knows."""
+    micro-cents spent, with those of calls whose end nobody knows; lanes of the jobs that wait for another attempt."""
 
     done_hooks: frozenset[tuple[str, str]]
     next_call: int
@@ -43,6 +44,7 @@ class Past(NamedTuple):
     unknown: int = 0  # of that, micro-cents of calls whose end nobody knows
     spent_today: int = 0
     spent_of: tuple[tuple[str, int], ...] = ()  # by quota
+    waiting: Mapping[int, int] = {}
 
 
 class Selection(NamedTuple):

@@ -16,6 +16,7 @@ from batchmill.ledger.lease import holder
 from batchmill.ledger.migrations import check_version, version_of
 from batchmill.ledger.objects import ObjectStore
 from batchmill.ledger.paths import RunPaths
+from batchmill.model.text import counted
 
 _MOST = 100  # findings of one kind
 _KINDS = "('error', 'timeout', 'memory', 'crashed', 'invalid', 'limit')"
@@ -163,7 +164,7 @@ def _logs(paths: RunPaths) -> Iterator[Finding]:
     for file, end, shortest, start in rows:
         size = _log_size(paths, file)
         if size is None or size < end or shortest < 0 or start < 0:
-            what = "is gone" if size is None else f"has {size} bytes, attempts name {end}"
+            what = "is gone" if size is None else f"has {counted(size, 'byte')}, attempts name {end}"
             yield Finding("log/short", f"log `{file}`", what)
 
 

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from batchmill.live import words
 from batchmill.live.facts import LiveFacts, RunInfoLite
-from batchmill.model.text import duration_text, one_line
+from batchmill.model.text import counted, duration_text, one_line
 
 LINE_SECONDS = 10.0
 FAILURES_A_LINE = 5  # failures told one by one between two lines; the others are counted in the next line
@@ -29,7 +29,7 @@ class Lines:
     def begin(self, info: RunInfoLite) -> None:
         """Say which run this is."""
         self._due = self._clock() + LINE_SECONDS
-        workers = f"{info.workers} worker{'s' if info.workers != 1 else ''}"
+        workers = counted(info.workers, "worker")
         verb = "continues" if info.continued else "starts"
         self._write(f"{one_line(info.id, 80)} {verb}: task {one_line(info.task, 80)}, {workers}")
 

@@ -104,7 +104,8 @@ class Tracker:
     """Told of every start and publication, it says how the run stands.
 
     `clock` is the monotonic clock of the events. `counts` and `groups` are what the ledger held when this
-    invocation began: jobs by state, and (ended, planned, failed) by group.
+    invocation began: jobs by state, and (ended, planned, failed) by group. `whole` is the number of jobs of the whole
+    plan, where that is known before they are planned.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Tracker:
         groups: Mapping[str, GroupFacts] | None = None,
         total: int = 0,
         planning_done: bool = False,
+        whole: int | None = None,
         spent: int = 0,
     ) -> None:
         self._clock = clock
@@ -122,7 +124,8 @@ class Tracker:
         self._before = dict(counts or {})
         self._succeeded = self._failed = self._skipped = self._cancelled = self._cached = self._retried = 0
         self._groups = {name: list(facts) for name, facts in (groups or {}).items()}
-        self._total, self._planning_done, self._spent = total, planning_done, spent
+        self._total, self._planning_done, self._spent = whole or total, planning_done or whole is not None, spent
+        self._whole = whole
         self._answered = self._call_hits = self._tokens_in = self._tokens_out = 0
         self._attempts: dict[int, _Attempt] = {}
         self._free_since: dict[int, float] = {}
@@ -216,7 +219,8 @@ class Tracker:
             attempt.progress = event
 
     def _planned(self, event: Planned) -> None:
-        self._total, self._planning_done = event.total, event.done
+        if self._whole is None:
+            self._total, self._planning_done = event.total, event.done
 
     def _loaded(self, event: Loaded) -> None:
         self._queued.update({row.job: row.name for row in event.rows if row.job not in self._attempts})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from batchmill.errors import ManifestError, Problem
 from batchmill.manifest.overrides import SOURCE
-from batchmill.model.text import clean, one_line
+from batchmill.model.text import clean, counted, one_line
 
 Painter = Callable[[str, str], str]
 
@@ -35,7 +35,7 @@ def _total(problems: tuple[Problem, ...]) -> str:
         sources.discard(SOURCE)
     where = f" in {sources.pop()}" if len(sources) == 1 else ""
     hidden = f" ({number - MAX_SHOWN} not shown)" if number > MAX_SHOWN else ""
-    return f"found {number} {'error' if number == 1 else 'errors'}{where}{hidden}; nothing was run"
+    return f"found {counted(number, 'error')}{where}{hidden}; nothing was run"
 
 
 def _plain(text: str, _: str) -> str:

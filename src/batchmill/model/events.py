@@ -88,6 +88,7 @@ class Died(NamedTuple):
     peak_rss: int = 0
     log: LogSlice | None = None
     job: int = 0  # of an async worker: the job that is known to have ended it
+    reason: str = ""  # what its worker did, for which it was killed: `blocked the event loop ...`
 
 
 class Recalled(NamedTuple):

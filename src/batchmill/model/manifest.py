@@ -221,7 +221,10 @@ class MatrixSection(_Section):
 class TableSection(_Section):
     """One job a row; columns are parameters, or `name, task, timeout, memory, retry, priority, group`."""
 
-    from_: str = Field(alias="from", description="a .csv, .jsonl or .xlsx file")
+    from_: str = Field(
+        alias="from",
+        description="a .csv (with `,`, `;` or tabs: what its first line has most of), .jsonl or .xlsx file",
+    )
     sheet: str | None = Field(None, description="sheet of an .xlsx file; default: the first")
     name: str | None = Field(None, description="name template over the columns")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, Field
+import pydantic_core
+from pydantic import BaseModel, Field, PydanticUserError, TypeAdapter, ValidationError
 
 from batchmill.model.states import FailureKind, Mode
 
@@ -111,3 +113,35 @@ class Task:
         if self.takes_model:
             return self.fn(params, **context)
         return self.fn(**{**dict(params), **context})
+
+    def checked(self, value: Any) -> Any:
+        """What the function returned, as its annotation has it. Raises pydantic's ValidationError when it differs."""
+        if self._adapter is None:
+            return value
+        try:
+            return self._adapter.validate_python(value)
+        except ValidationError as error:
+            # numbers of numpy and the like do not fit as objects, but as the JSON that they become
+            try:
+                return self._adapter.validate_json(
+                    pydantic_core.to_json(value, inf_nan_mode="strings", fallback=plain_value)
+                )
+            except (ValueError, TypeError, RecursionError):
+                raise error from None
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any] | None:
+        """A validator of results, costly to make; None for types that pydantic does not know."""
+        if self.result is None or self.result is Any:
+            return None
+        try:
+            return TypeAdapter(self.result)
+        except PydanticUserError:
+            return None
+
+
+def plain_value(value: Any) -> Any:
+    """Scalars and arrays of numpy (and what looks like them) as Python's own numbers and lists. Raises TypeError."""
+    if callable(convert := getattr(value, "tolist", None)):
+        return convert()
+    raise TypeError(f"a `{type(value).__name__}` has no JSON form")

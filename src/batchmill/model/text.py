@@ -82,6 +82,11 @@ def number_text(value: float | None) -> str:
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
+def counted(number: float, noun: str) -> str:
+    """Such as `1 job` and `1,200 jobs`."""
+    return f"{number_text(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def percent_text(share: float | None) -> str:
     """A share of 1 in per cent; never rounded up to 100 or down to 0. `-` for None."""
     if share is None:

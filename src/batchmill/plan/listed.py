@@ -29,6 +29,11 @@ class ExplicitJobs:
         found = (self._draft(number, job) for number, job in enumerate(checker.manifest.jobs))
         self._drafts = [draft for draft in found if draft is not None]
 
+    @property
+    def ranked(self) -> bool:
+        """Whether some have priorities."""
+        return any(draft.options is not None and draft.options.priority for draft in self._drafts)
+
     def count(self) -> int:
         """How many."""
         return len(self._drafts)
@@ -78,6 +83,7 @@ class Rows:
         self._name = template.parse(section.name) if section.name is not None else None
         self._content = blake2b(digest_size=16)  # of the table, and of the files that its rows name
         self._count = 0
+        self.ranked = False
         try:
             self._identity = keys.identity(self._table.path)
             self._content.update(keys.digest_file(self._table.path).encode())
@@ -118,6 +124,7 @@ class Rows:
                 self._checker.problems.append(row)
                 continue
             self._count += 1
+            self.ranked = self.ranked or "priority" in row.cells
             ready = self._check_row(row)
             if ready is not None and (ready.inputs or ready.version):
                 self._content.update(repr((ready.version, ready.inputs)).encode())

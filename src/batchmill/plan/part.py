@@ -22,6 +22,10 @@ from batchmill.plan.product import Combinations
 class Source(Protocol):
     """One of the sources of jobs."""
 
+    @property
+    def ranked(self) -> bool:
+        """Whether jobs may have priorities of their own."""
+
     def count(self) -> int | None:
         """How many jobs; None while only making them would tell."""
 

@@ -93,6 +93,15 @@ class Plan:
             total += count
         return total
 
+    @property
+    def urgent(self) -> int:
+        """How many jobs from the start there are up to the last of those that may have priorities of their own."""
+        total = last = 0
+        for _, source in self._sources():
+            total += source.count() or 0
+            last = total if source.ranked else last
+        return last
+
     def jobs(self, start: int = 0) -> Iterator[PlannedJob]:
         """The jobs after the first `start`, in the order of the plan. Raises PlanError when a source changed."""
         number, lanes = start, _Lanes(any(part.manifest.order == "group" for part in self._parts))

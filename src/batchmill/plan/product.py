@@ -22,6 +22,8 @@ from batchmill.plan.sources import FileItem, FileSet
 class Combinations:
     """The combinations of a matrix, for each of the files if there are any."""
 
+    ranked = False
+
     def __init__(self, checker: Checker, now: float) -> None:
         """Checks the files' sources, and every value of the axes."""
         manifest = checker.manifest

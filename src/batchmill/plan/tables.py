@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from batchmill.errors import PlanError, Problem
 from batchmill.model.manifest import TableSection
+from batchmill.model.text import counted
 
 
 class TableRow(NamedTuple):
@@ -56,7 +57,9 @@ class Table:
 
     def _csv(self) -> Iterator[TableRow | Problem]:
         with open(self.path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter="\t" if self.path.lower().endswith(".tsv") else ",", strict=True)
+            delimiter = "\t" if self.path.lower().endswith(".tsv") else _delimiter(file.readline())
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
             try:
                 columns = [name.strip() for name in next(reader, [])]
                 yield from self._rows(columns, ((reader.line_num, cells) for cells in reader), "text")
@@ -103,7 +106,7 @@ class Table:
                 continue
             number += 1
             if any(cell not in (None, "") for cell in cells[len(columns) :]):
-                yield self.problem(line, len(columns) + 1, f"this row has more than {len(columns)} cells")
+                yield self.problem(line, len(columns) + 1, f"this row has more than {counted(len(columns), 'cell')}")
             given = {name: cell for name, cell in zip(columns, cells, strict=False) if cell is not None and cell != ""}
             yield TableRow(number, line, given, columns, kind)
 
@@ -126,6 +129,11 @@ class Table:
                     yield self.problem(line, 1, "each line must be a JSON object", 'such as `{"leaf": 50}`')
                     continue
                 yield TableRow(number, line, cells, list(cells))
+
+
+def _delimiter(header: str) -> str:
+    """What parts the cells of a .csv file: whichever of comma, semicolon and tab its first line has most of."""
+    return max(",", ";", "\t", key=header.count)
 
 
 def _plain(cell: Any) -> Any:

@@ -17,7 +17,7 @@ cached, and metrics and top-level result fields that are times by their name (`.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -29,7 +29,7 @@ from batchmill.report.encode import json_text
 from batchmill.report.files import written_whole
 from batchmill.report.query import RunView
 from batchmill.report.records import JobView, RunInfo, iso
-from batchmill.report.tables import UNSTABLE, Table
+from batchmill.report.tables import OWN_WORDS, UNSTABLE, Table
 
 SCHEMA_VERSION = 1
 Format = Literal["json", "jsonl", "csv", "md"]
@@ -145,9 +145,15 @@ def _write_csv(view: RunView, out: TextIO, stable: bool) -> None:
     table = Table(view, ("params", "metrics", "result"), stable)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([cell(name) for name in table.header])
+    own = [name in OWN_WORDS for name in table.header]
     for page in table.pages():
-        # csv writes numbers and None itself, as cells want them
-        writer.writerows([v if v is None or type(v) in (int, float) else cell(v) for v in row] for row in page)
+        columns = (column if plain else _cells(column) for plain, column in zip(own, page, strict=True))
+        writer.writerows(zip(*columns, strict=True))
+
+
+def _cells(column: Sequence[Any]) -> list[Any]:
+    """csv writes numbers and None itself, as cells want them."""
+    return [v if v is None or type(v) in (int, float) else cell(v) for v in column]
 
 
 def _write_markdown(view: RunView, out: TextIO, stable: bool) -> None:
@@ -157,7 +163,8 @@ def _write_markdown(view: RunView, out: TextIO, stable: bool) -> None:
     out.write(_markdown_row([markdown_cell(header[place]) for place in shown]))
     out.write(_markdown_row(["---"] * len(shown)))
     for page in table.pages():
-        out.writelines(_markdown_row([markdown_cell(row[place]) for place in shown]) for row in page)
+        rows = zip(*(page[place] for place in shown), strict=True)
+        out.writelines(_markdown_row([markdown_cell(value) for value in row]) for row in rows)
 
 
 def _markdown_row(cells: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
-from batchmill.model.text import clean, duration_text, number_text, percent_text, size_text
+from batchmill.model.text import clean, counted, duration_text, number_text, percent_text, size_text
 from batchmill.report import billing
 from batchmill.report.billing import Billing
 from batchmill.report.cells import markdown_text
@@ -127,7 +127,7 @@ def _retried(jobs: Sequence[JobView], count: int) -> list[str]:
     if not jobs:
         return []
     rows = [(markdown_text(job.name), number_text(job.attempts), job.state) for job in jobs]
-    more = ["", f"{count - len(jobs):,} more jobs were tried more than once."] if count > len(jobs) else []
+    more = ["", f"And {counted(count - len(jobs), 'more job')}."] if count > len(jobs) else []
     return ["## Tried more than once", "", *table(("job", "attempts", "state"), rows), *more]
 
 
@@ -148,7 +148,8 @@ def _groups(groups: Mapping[str, Any]) -> list[str]:
     ]
     if not rows:
         return []
-    more = [f"{len(groups) - _MOST_GROUPS:,} more groups are in `summary.json`."] if len(groups) > _MOST_GROUPS else []
+    others = len(groups) - _MOST_GROUPS
+    more = [f"And {counted(others, 'more group')}, in `summary.json`."] if others > 0 else []
     header = ("group", "succeeded", "failed", "cached", "not run yet", "success rate", "mean wall time")
     return ["## Groups", "", *table(header, rows), "", *more]
 

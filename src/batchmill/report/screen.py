@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batchmill.model.states import FailureKind
-from batchmill.model.text import duration_text, money_text, number_text, one_line, percent_text, size_text
+from batchmill.model.text import counted, duration_text, money_text, number_text, one_line, percent_text, size_text
 from batchmill.report import billing
 from batchmill.report.encode import json_text
 from batchmill.report.page import Page
@@ -156,7 +156,7 @@ def _next_steps(page: Page, info: RunInfo, failures: Sequence[FailureGroup], pen
         page.text(f"\nhint: `{show}` shows a failure" + (f", `{again}` tries again" if curable else ""))
     elif pending:
         resume = shlex.join(["batchmill", "resume", info.id])
-        page.text(f"\nhint: `{resume}` goes on with the {pending:,} jobs that have not run yet")
+        page.text(f"\nhint: `{resume}` goes on with what has not run yet: {counted(pending, 'job')}")
 
 
 def _groups(page: Page, facts: Facts) -> None:
@@ -171,7 +171,7 @@ def _groups(page: Page, facts: Facts) -> None:
     ]
     _titled(page, "groups", ("group", "succeeded", "failed", "not run yet", "success rate"), rows, (1, 2, 3, 4))
     if len(named) > _GROUPS_SHOWN:
-        page.text(f"+ {len(named) - _GROUPS_SHOWN:,} more groups, in `summary.json`")
+        page.text(f"+ {counted(len(named) - _GROUPS_SHOWN, 'more group')}, in `summary.json`")
 
 
 def _running(page: Page, view: RunView) -> None:
@@ -311,4 +311,4 @@ def _middle_out(text: str, head: int, tail: int) -> str:
     left_out = len(lines) - head - tail
     if left_out <= 0:
         return "\n".join(lines)
-    return "\n".join([*lines[:head], f"… {left_out:,} more lines …", *(lines[-tail:] if tail else [])])
+    return "\n".join([*lines[:head], f"… {counted(left_out, 'more line')} …", *(lines[-tail:] if tail else [])])

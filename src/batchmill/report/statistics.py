@@ -1,6 +1,6 @@
 """What the numbers of a run come to: wall time, CPU, memory and the task's own metrics, in one pass over the jobs.
 
-Memory is 8 bytes a job and column; counts per state come from the ledger's own counters, not from here.
+Memory does not grow beyond `EXACT` numbers a column; counts per state come from the ledger's own counters.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import random
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from batchmill.report.query import RunView
-from batchmill.report.records import decode, non_finite
+from batchmill.report.records import decode_all, non_finite
 
-EXACT = 1_000_000
+EXACT = 100_000  # more would outgrow the run itself; the rank of a percentile of a sample is within half a per cent
 MOST_GROUPS = 10_000
 OTHER_GROUPS = "(other groups)"
 
@@ -33,7 +34,7 @@ class Summary(NamedTuple):
 
 
 class Column:
-    """Numbers taken one by one. Beyond `exact` of them the percentiles are those of a uniform sample.
+    """Numbers taken page by page. Beyond `exact` of them the percentiles are those of a uniform sample.
 
     The sample is Vitter's algorithm R (ACM TOMS 11 (1985) 37-57) with a fixed seed.
     """
@@ -47,25 +48,30 @@ class Column:
         self._kept = array("d")
         self._random = random.Random(0)
 
-    def add(self, value: float) -> None:
-        """Take one number."""
-        if not math.isfinite(value):
-            self.non_finite += 1
+    def extend(self, values: Sequence[float]) -> None:
+        """Take many numbers."""
+        finite = [value for value in values if math.isfinite(value)]
+        self.non_finite += len(values) - len(finite)
+        if not finite:
             return
-        self.n += 1
-        self._sum(value)
-        self._min = min(self._min, value)
-        self._max = max(self._max, value)
-        if self.n <= self._exact:
-            self._kept.append(value)
-        elif (place := self._random.randrange(self.n)) < self._exact:
-            self._kept[place] = value
+        self._sum(finite)
+        self._min = min(self._min, *finite)
+        self._max = max(self._max, *finite)
+        room = max(self._exact - self.n, 0)
+        self._kept.extend(finite[:room])
+        self.n += len(finite[:room])
+        for value in finite[room:]:
+            self.n += 1
+            if (place := self._random.randrange(self.n)) < self._exact:
+                self._kept[place] = value
 
-    def _sum(self, value: float) -> None:
-        # Neumaier's compensated sum: a million small values after a large one still count.
-        total = self._total + value
-        larger, smaller = (self._total, value) if abs(self._total) >= abs(value) else (value, self._total)
-        self._error += (larger - total) + smaller
+    def _sum(self, values: Sequence[float]) -> None:
+        """What the exact sum has beyond the nearest float is kept: small values after a large one still count."""
+        try:
+            total = math.fsum((self._total, self._error, *values))
+            self._error = math.fsum((self._total, self._error, *values, -total))
+        except OverflowError:
+            total, self._error = self._total + sum(values), 0.0
         self._total = total
 
     def summary(self) -> Summary | None:
@@ -124,35 +130,42 @@ class _Collector:
         self.metrics: dict[str, Column] = {}
         self.groups: dict[str, tuple[int, float]] = {}
 
-    def take(self, row: tuple[Any, ...]) -> None:
-        _, name, group, state, cached, wall, cpu, peak, metrics = row
-        if wall is not None and not cached:
-            self._ran(name, group, wall, cpu, peak)
-        if metrics and state == "succeeded":
-            self._measure(decode(metrics))
+    def take(self, page: Sequence[tuple[Any, ...]]) -> None:
+        ran = [row[1:-1] for row in page if row[5] is not None and not row[4]]
+        if ran:
+            self._ran(ran)
+        self._measure(decode_all([row[-1] for row in page if row[-1] and row[3] == "succeeded"]))
 
-    def _ran(self, name: str, group: str | None, wall: float, cpu: float | None, peak: int | None) -> None:
-        self.wall.add(wall)
-        self.cpu.add(cpu or 0.0)
-        if peak:  # 0: nobody could measure it (an async or inline attempt)
-            self.memory.add(peak)
-        if self.fastest is None or wall < self.fastest.wall_s:
-            self.fastest = Extreme(name, wall)
-        if self.slowest is None or wall > self.slowest.wall_s:
-            self.slowest = Extreme(name, wall)
-        if group is not None:
-            kept = group if group in self.groups or len(self.groups) < MOST_GROUPS else OTHER_GROUPS
-            jobs, seconds = self.groups.get(kept, (0, 0.0))
-            self.groups[kept] = (jobs + 1, seconds + wall)
+    def _ran(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        names, groups, _, _, wall, cpu, peaks = zip(*rows, strict=True)
+        self.wall.extend(wall)
+        self.cpu.extend([seconds or 0.0 for seconds in cpu])
+        self.memory.extend([peak for peak in peaks if peak])  # 0: nobody could measure it (async or inline)
+        fastest, slowest = min(wall), max(wall)
+        if self.fastest is None or fastest < self.fastest.wall_s:
+            self.fastest = Extreme(names[wall.index(fastest)], fastest)
+        if self.slowest is None or slowest > self.slowest.wall_s:
+            self.slowest = Extreme(names[wall.index(slowest)], slowest)
+        for group, seconds in zip(groups, wall, strict=True):
+            if group is not None:
+                self._ran_in(group, seconds)
 
-    def _measure(self, metrics: dict[str, Any]) -> None:
-        for name, value in metrics.items():
-            number = value if isinstance(value, int | float) else non_finite(value)
-            if number is None or isinstance(value, bool):
-                continue
+    def _ran_in(self, group: str, seconds: float) -> None:
+        kept = group if group in self.groups or len(self.groups) < MOST_GROUPS else OTHER_GROUPS
+        jobs, before = self.groups.get(kept, (0, 0.0))
+        self.groups[kept] = (jobs + 1, before + seconds)
+
+    def _measure(self, measured: Sequence[dict[str, Any]]) -> None:
+        found: dict[str, list[float]] = {}
+        for metrics in measured:
+            for name, value in metrics.items():
+                number = value if isinstance(value, int | float) else non_finite(value)
+                if number is not None and not isinstance(value, bool):
+                    found.setdefault(name, []).append(_float(number))
+        for name, numbers in found.items():
             if name not in self.metrics:
                 self.metrics[name] = Column(self.exact)
-            self.metrics[name].add(_float(number))
+            self.metrics[name].extend(numbers)
 
     def statistics(self) -> Statistics:
         summaries = {name: column.summary() for name, column in self.metrics.items()}
@@ -179,6 +192,5 @@ def collect(view: RunView, *, as_of: int | None = None, exact: int = EXACT) -> S
     collector = _Collector(exact)
     columns = "number, name, grp, state, cached, wall_s, cpu_s, peak_rss, metrics"
     for page in view.pages(columns, as_of=as_of):
-        for row in page:
-            collector.take(row)
+        collector.take(page)
     return collector.statistics()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -65,8 +65,8 @@ def summarise(view: RunView, *, columns: Iterable[Metric] = (), names: int = MOS
     facts = gather(view, columns)
     tick = facts.info.tick
     return head(facts) | {
-        "successful": list(islice(_successful(view, tick), names)),
-        "failed": list(islice(_failed(view, tick), names)),
+        "successful": list(islice(chain.from_iterable(_successful(view, tick)), names)),
+        "failed": list(islice(chain.from_iterable(_failed(view, tick)), names)),
     }
 
 
@@ -178,25 +178,27 @@ def _extreme(extreme: Extreme | None) -> dict[str, Any] | None:
     return None if extreme is None else extreme._asdict()
 
 
-def _successful(view: RunView, tick: int) -> Iterator[str]:
+def _successful(view: RunView, tick: int) -> Iterator[list[str]]:
+    """Pages of names."""
     for page in view.pages("number, name", "succeeded", as_of=tick):
-        yield from (name for _, name in page)
+        yield [name for _, name in page]
 
 
-def _failed(view: RunView, tick: int) -> Iterator[dict[str, Any]]:
+def _failed(view: RunView, tick: int) -> Iterator[list[dict[str, Any]]]:
+    """Pages of names, kinds and messages."""
     for page in view.pages("number, name, coalesce(kind, 'error'), coalesce(message, '')", "failed", as_of=tick):
-        yield from ({"name": name, "kind": kind, "message": message} for _, name, kind, message in page)
+        yield [{"name": name, "kind": kind, "message": message} for _, name, kind, message in page]
 
 
 def _write_json(view: RunView, facts: Facts, out: TextIO) -> None:
     out.write(json_text(head(facts), indent=2).removesuffix("\n}"))
     tick = facts.info.tick
-    lists: dict[str, Iterator[Any]] = {"successful": _successful(view, tick), "failed": _failed(view, tick)}
-    for name, items in lists.items():
+    lists: dict[str, Iterator[list[Any]]] = {"successful": _successful(view, tick), "failed": _failed(view, tick)}
+    for name, pages in lists.items():
         out.write(f',\n  "{name}": [')
         separator = "\n    "
-        for item in items:
-            out.write(separator + json_text(item))
+        for page in pages:
+            out.write(separator + ",\n    ".join(map(json_text, page)))
             separator = ",\n    "
         out.write("\n  ]")
     out.write("\n}\n")

@@ -100,6 +100,10 @@ class SimulatedLedger:
         """Micro-cents settled, and those of calls of whose end nobody knows."""
         return sum(cost for _, cost in self.calls.values())
 
+    def waiting(self) -> dict[int, int]:
+        """The lanes of the jobs that wait for another attempt, by their numbers."""
+        return {int(job): self.jobs[int(job)].row.lane for _, job in self._waiting()}
+
     def grow(self, count: int) -> None:
         """Take the next `count` jobs of the plan in."""
         start = len(self.jobs)

@@ -159,7 +159,8 @@ class Simulation:
         self.ledger.recover()
         done = frozenset(key for key, outcome in self.ledger.hooks.items() if outcome.state is JobState.SUCCEEDED)
         next_call = max(self.ledger.calls, default=0) + 1
-        return replace(self.policy, started_hooks=done, spent=self.ledger.spent, next_call=next_call)
+        waiting = None if self.policy.waiting is None else self.ledger.waiting()
+        return replace(self.policy, started_hooks=done, spent=self.ledger.spent, next_call=next_call, waiting=waiting)
 
 
 class _Invocation:

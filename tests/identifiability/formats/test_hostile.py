@@ -1,10 +1,9 @@
-"""Hostile files are refused with place and reason, quickly, and nothing in them ever runs."""
+"""Hostile files are refused with place and reason, and nothing in them ever runs. `benchmarks` tells how quickly."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,10 +181,8 @@ def test_a_hostile_file_is_refused_with_its_place(
         pytest.importorskip("antimony")
     path = tmp_path / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    started = time.perf_counter()
     with pytest.raises(ManifestError, match=message) as refusal:
         find_model(str(path))
-    assert time.perf_counter() - started < 1
     assert name in refusal.value.message
     assert len(refusal.value.message) < 1000
     no_execution()

@@ -162,11 +162,19 @@ def python(params: PythonParams, ctx: Context) -> Any:
     try:
         arguments = called.params.model_validate(params.model_extra or {})
     except ValidationError as error:
-        found = "; ".join(f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in error.errors())
-        raise ManifestError(f"`{params.function}` does not take these arguments: {found}") from None
+        raise ManifestError(f"`{params.function}` does not take these arguments: {_said(error)}") from None
     waits = called.mode == "async" and called.context is not None
     result = called.call(arguments, ctx.awaitable() if waits else ctx)
-    return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
+    result = asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
+    try:
+        return called.checked(result)
+    except ValidationError as error:
+        raise ManifestError(f"the result is not what `{params.function}` declares: {_said(error)}") from None
+
+
+def _said(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"`{'.'.join(map(str, e['loc'])) or 'value'}`: {e['msg']}" for e in found[:20])
 
 
 async def _awaited(result: Any) -> Any:

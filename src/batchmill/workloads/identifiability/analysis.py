@@ -9,7 +9,7 @@ that is not zero happens to vanish, with a probability of at most (degree of the
 (J. T. Schwartz, J. ACM 27 (1980) 701-717; R. Zippel, EUROSAM 1979). So the highest rank counts, and it must come out
 for two primes and random points. `error_probability` is the square of that bound for the minors of a verdict: one for
 the rank, and one for each variable. It leaves out that a prime may divide every coefficient of a minor, which two
-fixed primes of 31 bits hardly ever do. At specific initial values there is also no proof that later derivatives add
+fixed primes of 30 bits hardly ever do. At specific initial values there is also no proof that later derivatives add
 nothing (see `Sampler`), nor for free unknown inputs.
 """
 

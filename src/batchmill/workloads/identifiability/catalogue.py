@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from pathlib import Path
@@ -62,14 +63,19 @@ def find_model(reference: str) -> Model:
     check_reference(reference)
     path, _, wanted = reference.partition("#")
     if not is_file(reference):
-        path, wanted = str(_FOLDER / f"{reference}.yaml"), ""
+        return _bundled(reference)
     try:
-        states = [Path(file).stat() for file in files_of(path)]
+        states = [os.stat(file) for file in files_of(path)]
     except OSError as error:
         raise ManifestError(
             f"cannot read `{error.filename or path}`: {(error.strerror or str(error)).lower()}"
         ) from None
     return _read_model(path, wanted, tuple((state.st_ino, state.st_mtime_ns, state.st_size) for state in states))
+
+
+@cache
+def _bundled(name: str) -> Model:
+    return load_model(read_yaml(_FOLDER / f"{name}.yaml"), (), name)
 
 
 def list_models(path: str) -> list[str]:

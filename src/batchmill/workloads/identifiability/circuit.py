@@ -13,6 +13,7 @@ import heapq
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from fractions import Fraction
+from functools import reduce
 from typing import Any, NamedTuple
 
 from batchmill.workloads.identifiability.expressions import (
@@ -230,21 +231,24 @@ class Circuit:
             if node.op is Op.LEAF:
                 found[index] = adjoint
             elif node.op is not Op.NUMBER and adjoint != self.zero:
-                for argument, part in self._partials(index, node):
+                for argument, factors in self._partials(index, node):
                     if argument not in adjoints:
                         adjoints[argument] = []
                         heapq.heappush(pending, -argument)
-                    adjoints[argument].append(self.multiply(adjoint, part))
+                    adjoints[argument].append(reduce(self.multiply, factors, adjoint))
         return {leaf: value for leaf, value in found.items() if value != self.zero}
 
-    def _partials(self, index: int, node: Node) -> list[tuple[int, int]]:
+    def _partials(self, index: int, node: Node) -> list[tuple[int, tuple[int, ...]]]:
+        """For each argument the factors of the derivative; what they multiply comes first."""
         if node.op is Op.ADD:
-            return [(argument, self.one) for argument in node.arguments]
+            return [(argument, ()) for argument in node.arguments]
         if node.op is Op.MUL:
             a, b = node.arguments
-            return [(a, b), (b, a)]
+            return [(a, (b,)), (b, (a,))]
         argument = node.arguments[0]
-        return [(argument, self._slope(index, node.op, argument))]
+        if node.op is Op.INV:  # -(a / b) / b, as the quotient a / b is there already: a product less than a / b**2
+            return [(argument, (index, index, self.number(_MINUS_ONE)))]
+        return [(argument, (self._slope(index, node.op, argument),))]
 
     def _slope(self, index: int, op: Op, argument: int) -> int:
         """The derivative of a function of one argument."""
@@ -254,8 +258,7 @@ class Circuit:
             return self.invert(argument)
         if op is Op.SIN:
             return self._function(Op.COS, argument)
-        other = self._function(Op.SIN, argument) if op is Op.COS else self.multiply(index, index)
-        return self.multiply(self.number(_MINUS_ONE), other)
+        return self.multiply(self.number(_MINUS_ONE), self._function(Op.SIN, argument))
 
     def reachable(self, roots: Iterable[int]) -> list[int]:
         """All nodes that the roots are computed from, themselves included, in topological order."""

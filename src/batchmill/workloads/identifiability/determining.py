@@ -6,19 +6,20 @@ A vector field xi on states and parameters leaves the outputs unchanged in every
     sum_k xi_k dh/dz_k = 0                            for each output h,
 
 identically in states, parameters and inputs; z are states and parameters. (P. J. Olver, "Applications of Lie Groups
-to Differential Equations", section 2.3; B. Merkt, J. Timmer, D. Kaschek, Phys. Rev. E 92 (2015) 012920.)
-Rational models only.
+to Differential Equations", section 2.3; B. Merkt, J. Timmer, D. Kaschek, Phys. Rev. E 92 (2015) 012920.) Values of
+exp, log, sin and cos are variables of their own, with their derivatives: what holds for these holds for the functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 from flint import fmpq, fmpq_mpoly, fmpq_mpoly_ctx, fmpz
 
-from batchmill.workloads.identifiability.expressions import Expression, Number, Power, Product, Sum, Symbol
+from batchmill.workloads.identifiability.circuit import Op
 from batchmill.workloads.identifiability.model import Model, Unsupported
+from batchmill.workloads.identifiability.system import compile_system
 
 MAX_TERMS = 20_000  # of a polynomial, bounded before it is multiplied out
 
@@ -28,47 +29,57 @@ Field = Mapping[str, fmpq_mpoly]
 
 
 class Equations:
-    """The right-hand sides and outputs of a rational model as quotients of polynomials.
+    """The right-hand sides (in the order of the states), then the outputs of a model as quotients of polynomials.
 
-    Raises Unsupported for models that are not rational, have unknown inputs, or expand to too many terms.
+    `names` are the variables in the order of the ring; after them come `functions` more for values of functions.
+    Raises Unsupported for models that have unknown inputs or expand to too many terms.
     """
 
     def __init__(self, model: Model) -> None:
         if model.unknown_inputs:
             raise Unsupported("symmetries of models with unknown inputs are not searched")
         self.model = model
-        self.names = (*model.states, *model.parameters, *model.inputs, *model.constants)
-        self.ring = fmpq_mpoly_ctx.get([f"z{i}" for i in range(len(self.names))])
-        self.variable = dict(zip(self.names, self.ring.gens(), strict=True))
+        system = compile_system(model, constant_inputs=True)
+        generic = [name for name, value in model.constants.items() if value is None]
+        self.names = (*model.states, *model.parameters, *model.inputs, *generic)
+        self._circuit = system.circuit
+        called = [index for index in system.nodes if self._circuit.nodes[index].op >= Op.EXP]
+        self.functions = len(called)
+        self.ring = fmpq_mpoly_ctx.get([f"z{i}" for i in range(len(self.names) + len(called))])
+        gens = self.ring.gens()
+        self.variable = dict(zip(self.names, gens, strict=False))
         self._index = {name: i for i, name in enumerate(self.names)}
         self._one = self.ring.constant(1)
-        symbols = {name: (variable, self._one) for name, variable in self.variable.items()}
-        symbols |= {
-            name: (self._number(value), self._one) for name, value in model.constants.items() if value is not None
+        self._known: dict[int, Quotient] = {
+            index: (gen, self._one) for index, gen in zip(called, gens[len(self.names) :], strict=True)
         }
-        self._symbols: dict[str, Quotient] = symbols
-        self.slopes = {name: self._quotient(model.odes[name]) for name in model.states}
-        outputs = [self._quotient(output) for output in model.outputs.values()]
-        self.all = [*self.slopes.values(), *outputs]
-        self._partials: dict[tuple[int, str], fmpq_mpoly] = {}
+        for index in system.nodes:  # in topological order
+            if index not in self._known:
+                self._known[index] = self._quotient(index)
+        self.all = [self._known[root] for root in system.roots]
+        self.slopes = dict(zip(model.states, self.all, strict=False))
+        self._partials = {
+            (row, names[column]): self._known[node]
+            for names, entries in ((model.states, system.jacobian), (model.parameters, system.forcing))
+            for (row, column), node in entries.items()
+        }
+        self.size = sum(len(part) for quotient in (*self.all, *self._partials.values()) for part in quotient)
 
     def annuls(self, field: Field) -> bool:
         """Whether a field meets the criterion identically."""
         drifts = {name: self._drift(component) for name, component in field.items()}
-        for index, (_, below) in enumerate(self.all):
-            change = _negative((self._change(field, index), _product(below, below)))
-            state = self.model.states[index] if index < len(self.model.states) else ""
-            terms = [change, drifts.pop(state)] if state in drifts else [change]
+        for index in range(len(self.all)):
+            terms = [_negative(self._change(field, index))]
+            if index < len(self.model.states) and self.model.states[index] in drifts:
+                terms.append(drifts.pop(self.model.states[index]))
             if not self._sum(terms)[0].is_zero():
                 return False
         return all(above.is_zero() for above, _ in drifts.values())
 
-    def _change(self, field: Field, index: int) -> fmpq_mpoly:
-        """The derivative of a quotient along a field, times its squared denominator."""
-        total = self.ring.constant(0)
-        for name, component in field.items():
-            total += _product(component, self.partial(index, name))
-        return total
+    def _change(self, field: Field, index: int) -> Quotient:
+        """The derivative of a quotient along a field."""
+        partials = ((component, self.partial(index, name)) for name, component in field.items())
+        return self._sum([(_product(component, p[0]), p[1]) for component, p in partials if p is not None])
 
     def at(self, component: fmpq_mpoly, values: Mapping[str, Fraction]) -> fmpq_mpoly:
         """A polynomial with some of its names replaced by numbers."""
@@ -77,12 +88,33 @@ class Equations:
         }
         return component.subs(replaced)
 
-    def partial(self, index: int, name: str) -> fmpq_mpoly:
-        """The partial derivative of a quotient of `all`, times its squared denominator."""
-        if (index, name) not in self._partials:
-            (above, below), i = self.all[index], self._index[name]
-            self._partials[index, name] = _product(above.derivative(i), below) - _product(above, below.derivative(i))
-        return self._partials[index, name]
+    def partial(self, index: int, name: str) -> Quotient | None:
+        """The partial derivative of a quotient of `all` with respect to a state or parameter; None where it is zero."""
+        return self._partials.get((index, name))
+
+    def evaluator(self, values: Sequence[int], prime: int) -> Callable[[Quotient], int]:
+        """Evaluates quotients modulo a prime at a point of as many values as the ring has variables.
+
+        Raises Unsupported where a denominator vanishes.
+        """
+
+        def polynomial(given: fmpq_mpoly) -> int:
+            total = 0
+            for exponents, coefficient in given.terms():
+                value = int(coefficient.p) * pow(int(coefficient.q), -1, prime)
+                for base, exponent in zip(values, exponents, strict=True):
+                    if exponent:
+                        value = value * pow(base, int(exponent), prime) % prime
+                total += value
+            return total % prime
+
+        def quotient(given: Quotient) -> int:
+            below = polynomial(given[1])
+            if below == 0:
+                raise Unsupported("a denominator vanishes")
+            return polynomial(given[0]) * pow(below, -1, prime) % prime
+
+        return quotient
 
     def _drift(self, component: fmpq_mpoly) -> Quotient:
         terms = []
@@ -92,9 +124,6 @@ class Equations:
                 terms.append((_product(above, slope), below))
         return self._sum(terms)
 
-    def _number(self, value: Fraction) -> fmpq_mpoly:
-        return self.ring.constant(fmpq(value.numerator, value.denominator))
-
     def _sum(self, terms: Sequence[Quotient]) -> Quotient:
         above, below = self.ring.constant(0), self._one
         for numerator, denominator in terms:
@@ -103,30 +132,26 @@ class Equations:
             above, below = _product(above, left) + _product(numerator, right), _product(below, left)
         return above, below
 
-    def _quotient(self, expression: Expression) -> Quotient:
-        match expression:
-            case Number(value):
-                return self._number(value), self._one
-            case Symbol(name):
-                return self._symbols[name]
-            case Sum(terms):
-                return self._sum([self._quotient(term) for term in terms])
-            case Product(factors):
-                above = below = self._one
-                for numerator, denominator in map(self._quotient, factors):
-                    above, below = _product(above, numerator), _product(below, denominator)
-                return above, below
-            case Power(base, Number(value)) if value.denominator == 1:
-                above, below = self._quotient(base)
-                size = abs(int(value))
-                powers = self._power(above, size), self._power(below, size)
-                return powers if value > 0 else (powers[1], powers[0])
-        raise Unsupported("symmetries of models that are not rational are not searched")
+    def _quotient(self, index: int) -> Quotient:
+        """A node of the circuit, from those before it."""
+        node = self._circuit.nodes[index]
+        if node.op is Op.NUMBER:
+            value = node.arguments[0]
+            return self.ring.constant(fmpq(value.numerator, value.denominator)), self._one
+        if node.op is Op.LEAF:
+            return self.variable[node.arguments[0]], self._one
+        parts = [self._known[argument] for argument in node.arguments]
+        if node.op is Op.ADD:
+            return self._sum(parts)
+        if node.op is Op.INV:
+            return parts[0][1], parts[0][0]
+        (above, below), (numerator, denominator) = parts
+        return _reduced(_product(above, numerator), _product(below, denominator))
 
-    def _power(self, base: fmpq_mpoly, exponent: int) -> fmpq_mpoly:
-        if len(base) > 1 and len(base) * exponent > MAX_TERMS // 100:
-            raise Unsupported("an equation expands to too many terms")
-        return base**exponent
+
+def _reduced(above: fmpq_mpoly, below: fmpq_mpoly) -> Quotient:
+    common = above.gcd(below)
+    return above / common, below / common
 
 
 def _product(a: fmpq_mpoly, b: fmpq_mpoly) -> fmpq_mpoly:

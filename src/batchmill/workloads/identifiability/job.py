@@ -56,6 +56,7 @@ class IdentifiabilityParams(BaseModel):
         None, description="a file of the options above (YAML, or NullStrike's); `default` means none"
     )
     combinations: bool = Field(True, description="search identifiable combinations of non-identifiable parameters")
+    symmetries: bool = Field(True, description="search symmetries: proofs of what is not identifiable")
     advice: bool = Field(False, description="tell what to fix, measure or know to make all parameters identifiable")
     global_check: bool | Annotated[float, Field(gt=0)] = Field(
         False, description="try to tell global from local identifiability; a number limits the seconds"
@@ -98,7 +99,7 @@ def setup() -> None:
 
 @task(
     name="identifiability",
-    version=f"2-{bundled_digest()}",
+    version=f"3-{bundled_digest()}",
     mode="process",
     timeout=300,
     reuse="any",
@@ -171,11 +172,13 @@ def _lists(model: Model, verdict: Verdict) -> dict[str, list[str]]:
 
 
 def _further(model: Model, verdict: Verdict, params: IdentifiabilityParams, seed: int) -> dict[str, Any]:
-    """The parts of a result that are asked for: combinations, advice, global identifiability."""
+    """The parts of a result that are asked for: combinations, symmetries, advice, global identifiability."""
     found: dict[str, Any] = {}
     hidden = [p for p in model.parameters if p not in verdict.identifiable]
     if params.combinations:
         found |= _combinations(model, seed) if hidden else _NO_COMBINATIONS
+    if params.symmetries:
+        found |= _symmetries(model, verdict, seed)
     if params.advice:
         from batchmill.workloads.identifiability.advice import advise
 
@@ -202,5 +205,19 @@ def _combinations(model: Model, seed: int) -> dict[str, Any]:
     return {
         "identifiable_combinations": list(found.functions),
         "combinations_found": found.found,
-        "combinations_expected": found.expected,
+        "combinations_expected": found.expected if found.components else None,
+    }
+
+
+def _symmetries(model: Model, verdict: Verdict, seed: int) -> dict[str, Any]:
+    if verdict.rank == verdict.n_unknowns:
+        return {"symmetries": [], "proved_nonidentifiable": []}
+    from batchmill.workloads.identifiability.symmetries import find
+
+    found = find(model, seed=seed)
+    moved = {name for symmetry in found for name in symmetry.moves} - verdict.identifiable
+    names = model.parameters if model.options.parameters_only else (*model.parameters, *model.states)
+    return {
+        "symmetries": [asdict(symmetry) for symmetry in found],
+        "proved_nonidentifiable": [name for name in names if name in moved],
     }

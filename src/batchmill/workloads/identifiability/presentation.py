@@ -57,6 +57,8 @@ def _pairs(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "unobservable", ", ".join(result["unobservable_states"])
     yield "observable inputs", ", ".join(result.get("observable_unknown_inputs") or ())
     yield "combinations", _combinations(result)
+    yield "symmetries", " | ".join(map(_symmetry, result.get("symmetries") or ()))
+    yield "not proved", _unproved(result)
     yield from _advice(result.get("advice") or {})
     yield from _global(result.get("global_identifiability") or {})
 
@@ -67,6 +69,26 @@ def _combinations(result: Mapping[str, Any]) -> str:
         return ""
     names = ", ".join(result.get("identifiable_combinations") or ()) or "none"
     return f"{names}  (found {found} of {expected})"
+
+
+def _symmetry(symmetry: Mapping[str, Any]) -> str:
+    """What can change unseen: `a*c, b/c` for any c; other fields by their components."""
+    if symmetry["kind"] == "unseen":
+        return f"{', '.join(symmetry['generator'])} unseen"
+    if symmetry["weights"]:
+        return ", ".join(_scaled(name, weight) for name, weight in symmetry["weights"].items())
+    return ", ".join(f"{name}' = {component}" for name, component in symmetry["generator"].items())
+
+
+def _scaled(name: str, weight: int) -> str:
+    return f"{name}{'*' if weight > 0 else '/'}c{f'**{abs(weight)}' if abs(weight) > 1 else ''}"
+
+
+def _unproved(result: Mapping[str, Any]) -> str:
+    """What is not identifiable with high probability only. Nothing where symmetries were not searched."""
+    proved = result.get("proved_nonidentifiable")
+    hidden = [*result["nonidentifiable_parameters"], *result["unobservable_states"]]
+    return "" if proved is None else ", ".join(name for name in hidden if name not in proved)
 
 
 def _advice(advice: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -46,7 +46,16 @@ class IdentifiabilityResult(BaseModel):
         None, description="functionally independent identifiable functions of the parameters that are not"
     )
     combinations_found: int | None = None
-    combinations_expected: int | None = Field(None, description="no more than this many can exist")
+    combinations_expected: int | None = Field(
+        None, description="no more than this many can exist; none where the search ended before it had counted them"
+    )
+    symmetries: list[dict[str, Any]] | None = Field(
+        None,
+        description="fields that change no output: `kind`, `generator` (name -> component), `weights` of a scaling",
+    )
+    proved_nonidentifiable: list[str] | None = Field(
+        None, description="the parameters and states that an exact symmetry moves: proved, not only probable"
+    )
     advice: dict[str, Any] | None = Field(None, description="what to fix, measure or know")
     global_identifiability: dict[str, Any] | None = Field(None, description="a word for each parameter and state")
     engine_s: float = Field(description="seconds that the analysis took, combinations and advice aside")

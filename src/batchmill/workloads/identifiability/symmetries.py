@@ -1,16 +1,16 @@
 """Symmetries: vector fields on states and parameters whose flow changes no output, found and proved exactly.
 
-Ansatzes with few unknown coefficients go first: scalings (weight * variable), translations, affine and quadratic
-fields. Their determining equations (`determining`) are linear in the coefficients; they are solved at random points
-modulo a prime, and each solution is checked as an identity over the rationals. A parameter that a symmetry moves is
-proved to be non-identifiable.
+What no output depends on is found first (`unseen`). In the rest, ansatzes with few unknown coefficients go first:
+scalings (weight * variable), translations, affine and quadratic fields. Their determining equations (`determining`) are
+linear in the coefficients; they are solved at random points modulo a prime, and each solution is checked as an identity
+over the rationals. A parameter that a symmetry moves is proved to be non-identifiable.
 """
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from typing import NamedTuple
@@ -28,11 +28,15 @@ from batchmill.workloads.identifiability.combinations.lattice import (
 )
 from batchmill.workloads.identifiability.determining import Equations
 from batchmill.workloads.identifiability.model import Model, Options, Unsupported
-from batchmill.workloads.identifiability.sampling import Sampler
+from batchmill.workloads.identifiability.sampling import Sample, Sampler
+from batchmill.workloads.identifiability.transcendental import NoRoot
+from batchmill.workloads.identifiability.unseen import seen_part
+from batchmill.workloads.identifiability.work import OutOfWork, Work
 
-__all__ = ["Symmetry", "find"]
+__all__ = ["WORK_LIMIT", "Symmetry", "find"]
 
 MAX_UNKNOWNS = 500  # coefficients of one ansatz
+WORK_LIMIT = 2_000_000  # operations: some seconds
 _SPARE_ROWS = 8
 
 
@@ -41,8 +45,8 @@ class Symmetry:
     """A vector field that the infinitesimal criterion holds for identically.
 
     `generator` maps each name that is moved to its component, as text. `weights` are those of a scaling: multiply
-    each name by factor**weight, for any factor, and no output changes. `kind`: scaling, translation, affine or
-    quadratic.
+    each name by factor**weight, for any factor, and no output changes. `kind`: unseen (no output depends on the name),
+    scaling, translation, affine or quadratic.
     """
 
     kind: str
@@ -62,28 +66,33 @@ class _Unknown(NamedTuple):
     factors: tuple[str, ...]
 
 
-def find(model: Model, options: Options | None = None, seed: int = 0, time_limit: float = 2.0) -> tuple[Symmetry, ...]:
-    """Independent symmetries of a rational model, at most as many as its null space has dimensions.
+def find(
+    model: Model, options: Options | None = None, seed: int = 0, work_limit: int = WORK_LIMIT
+) -> tuple[Symmetry, ...]:
+    """Independent symmetries of a model, at most as many as its null space has dimensions, by so much work at most.
 
-    None for models that are not rational, have unknown inputs or expand to too many terms. Values of initial
-    conditions that are known stay as they are.
+    With unknown inputs, or equations that expand to too many terms, only what no output depends on is told. Values of
+    initial conditions that are known stay as they are.
     """
     model = (model if options is None else replace(model, options=options)).resolved()
+    search: _Search | None = None
+    unseen: tuple[str, ...] = ()
     try:
-        equations = Equations(model)
-        search = _Search(equations, Sampler(model), seed, time.perf_counter() + time_limit)
+        seen, unseen = seen_part(model)
+        search = _Search(Equations(seen), Sampler(seen), seed, Work(work_limit))
         search.run()
-    except Unsupported:
-        return ()
-    return tuple(search.found)
+    except (Unsupported, OutOfWork):
+        pass
+    alone = tuple(Symmetry("unseen", {name: "1"}, {}) for name in unseen)
+    return alone + (tuple(search.found) if search else ())
 
 
 class _Search:
-    def __init__(self, equations: Equations, sampler: Sampler, seed: int, deadline: float) -> None:
-        self._equations, self._model, self._deadline = equations, equations.model, deadline
-        self._prime = next(sampler.primes())
+    def __init__(self, equations: Equations, sampler: Sampler, seed: int, work: Work) -> None:
+        self._equations, self._model, self._work = equations, equations.model, work
         self._random = random.Random(f"symmetries {seed}")
-        vectors = sampler.draw(seed, prime=self._prime).null_space()
+        sample = _draw(sampler, seed)
+        self._prime, vectors = sample.prime, sample.null_space()
         known = self._model.options.known
         self._known = {} if known is None else dict(known.values)
         self._wanted = len(vectors)
@@ -95,10 +104,9 @@ class _Search:
         self.found: list[Symmetry] = []
 
     def run(self) -> None:
-        """Ansatz after ansatz until there is a symmetry for each dimension of the null space."""
+        """Ansatz after ansatz until there is a symmetry for each dimension of the null space. Raises OutOfWork."""
         for kind, unknowns in self._ansatzes():
-            late = time.perf_counter() > self._deadline
-            if len(self.found) == self._wanted or late:
+            if len(self.found) == self._wanted:
                 return
             if 0 < len(unknowns) <= MAX_UNKNOWNS:
                 self._solve(kind, unknowns)
@@ -114,6 +122,9 @@ class _Search:
         yield "quadratic", self._fields([(), *((name,) for name in moved), *pairs])
         mixed = [tuple(sorted((a, b))) for a in held for b in moved]
         yield "quadratic", self._fields([(), *((name,) for name in (*held, *moved)), *mixed])
+        every = sorted((*held, *moved))
+        pairs = list(combinations_with_replacement(every, 2))
+        yield "quadratic", self._fields([(), *((name,) for name in every), *pairs])
 
     def _fields(self, products: Sequence[tuple[str, ...]]) -> list[_Unknown]:
         """All products in all components, the most complex first; states stay out of a parameter's component."""
@@ -124,12 +135,13 @@ class _Search:
     def _solve(self, kind: str, unknowns: Sequence[_Unknown]) -> None:
         rows: list[list[int]] = []
         while len(rows) < len(unknowns) + _SPARE_ROWS:
-            if time.perf_counter() > self._deadline:
-                return
+            self._work.spend(2 * self._equations.size + len(unknowns) * (len(self._equations.all) + len(self._known)))
             rows += self._conditions(unknowns, self._point())
             rows += self._initial_conditions(unknowns, self._point(at_start=True))
+        self._work.spend_on_elimination(len(rows), len(unknowns))
         solutions = null_space(rows, len(unknowns), self._prime)
         whole = [v for row in solutions if (v := integers(row, self._prime))]
+        self._work.spend_on_candidates(len(whole), len(unknowns))
         for candidate in [*short_vectors(reduced_basis(whole), _cost(unknowns)), *whole]:
             if len(self.found) == self._wanted:
                 return
@@ -163,9 +175,12 @@ class _Search:
         return stays and self._equations.annuls(field)
 
     def _point(self, *, at_start: bool = False) -> dict[str, int]:
-        point = {name: self._random.randrange(1, self._prime) for name in self._equations.names}
-        given = {**self._model.constants, **(self._known if at_start else {})}
-        return point | {name: residue(value, self._prime) for name, value in given.items() if value is not None}
+        point = {name: self._drawn() for name in self._equations.names}
+        given = self._known.items() if at_start else ()
+        return point | {name: residue(value, self._prime) for name, value in given if value is not None}
+
+    def _drawn(self) -> int:
+        return self._random.randrange(1, self._prime)
 
     def _value(self, factors: Sequence[str], point: Mapping[str, int]) -> int:
         value = 1
@@ -175,16 +190,15 @@ class _Search:
 
     def _conditions(self, unknowns: Sequence[_Unknown], point: Mapping[str, int]) -> list[list[int]]:
         """The determining equations at a point: one for each state and output."""
-        evaluate = self._evaluator(point)
-        slopes = {
-            name: evaluate(p) * pow(evaluate(q), -1, self._prime) for name, (p, q) in self._equations.slopes.items()
-        }
+        values = [*point.values(), *(self._drawn() for _ in range(self._equations.functions))]
+        evaluate = self._equations.evaluator(values, self._prime)
+        slopes = {name: evaluate(slope) for name, slope in self._equations.slopes.items()}
         drifts = [self._drift(unknown, slopes, point) for unknown in unknowns]
         rows = []
-        for index, (_, below) in enumerate(self._equations.all):
+        for index in range(len(self._equations.all)):
             name = self._model.states[index] if index < len(self._model.states) else ""
-            scale = pow(evaluate(below), -2, self._prime)
-            partials = {m: evaluate(self._equations.partial(index, m)) * scale for m in self._moved}
+            entries = ((m, self._equations.partial(index, m)) for m in self._moved)
+            partials = {m: evaluate(entry) if entry is not None else 0 for m, entry in entries}
             row = []
             for unknown, drift in zip(unknowns, drifts, strict=True):
                 own = drift if unknown.component == name else 0
@@ -207,20 +221,12 @@ class _Search:
             for name in self._known
         ]
 
-    def _evaluator(self, point: Mapping[str, int]) -> Callable[[fmpq_mpoly], int]:
-        prime, values = self._prime, list(point.values())
 
-        def evaluate(polynomial: fmpq_mpoly) -> int:
-            total = 0
-            for exponents, coefficient in polynomial.terms():
-                value = int(coefficient.p) * pow(int(coefficient.q), -1, prime)
-                for base, exponent in zip(values, exponents, strict=True):
-                    if exponent:
-                        value = value * pow(base, int(exponent), prime) % prime
-                total += value
-            return total % prime
-
-        return evaluate
+def _draw(sampler: Sampler, seed: int) -> Sample:
+    for prime in sampler.primes():
+        with suppress(NoRoot):  # of a number perhaps, which has one modulo every second prime
+            return sampler.draw(seed, prime=prime)
+    raise Unsupported("no point was found where all radicands are squares")
 
 
 def _cost(unknowns: Sequence[_Unknown]) -> Callable[[Vector], tuple[int, ...]]:

@@ -5,13 +5,13 @@ one random point of the prime field (A. Sedoglavic, "A probabilistic algorithm t
 polynomial time", J. Symb. Comput. 33 (2002) 735-755). What the coefficients mean is decided in `analysis`.
 
 The scalar series are lists of Python integers: they are short, and `sum(map(mul, ...))` needs no care for overflow.
-The sensitivities, a matrix an order, go through BLAS: each residue of 31 bits is held as three float64 pieces of 11
-bits, so that a product has at most 42 bits and 2,048 of them add up exactly below 2**53.
+The sensitivities, a matrix an order, go through BLAS: each residue of 30 bits is held as two float64 pieces of 15 bits,
+so that a product with another residue has at most 45 bits and 256 of them add up exactly below 2**53; for series of
+more orders as three pieces of 10 bits.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import mul
 from typing import Any, NamedTuple
@@ -24,9 +24,10 @@ from batchmill.workloads.identifiability.system import System
 from batchmill.workloads.identifiability.transcendental import Rules, Start, VanishingDenominator, residue
 
 MAX_ORDERS = 2048
-_FIRST_ROOM = 16  # orders
-_PIECE_BITS = 11
-_PIECE_MASK = (1 << _PIECE_BITS) - 1
+_FIRST_ROOM = 16  # orders, and more where that takes little memory:
+_FIRST_ENTRIES = 1 << 20
+_RESIDUE_BITS = 30
+_EXACT_BITS = 53  # of a float64
 
 Residues = npt.NDArray[np.int64]
 
@@ -218,34 +219,39 @@ def _square(a: list[int], order: int) -> int:
 class Convolution:
     """The product of a sparse matrix of series J with a matrix of series S, order by order, modulo a prime.
 
-    J has the given entries, (row, column) -> coefficients; S has `width` columns. The entries of each column of J are
-    packed into a dense block, so that one batched matrix product serves an order.
+    J has the given entries, (row, column) -> coefficients; S has `width` columns; there are at most so many orders. The
+    entries of each column of J are packed into a dense block, so that one batched matrix product serves an order.
     """
 
     def __init__(
-        self, entries: Mapping[tuple[int, int], list[int]], shape: tuple[int, int], width: int, prime: int
+        self, entries: Mapping[tuple[int, int], list[int]], shape: tuple[int, int], width: int, orders: int, prime: int
     ) -> None:
         rows, columns = shape
-        self._prime, self._width, self._room = prime, width, _FIRST_ROOM
+        self._prime, self._width = prime, width
+        self._room = min(orders, max(_FIRST_ROOM, _FIRST_ENTRIES // max(1, columns * width)))
+        self._count, self._bits = _pieces(orders)
         slots = _slots(entries, columns)
         depth = max((slot for _, slot in slots.values()), default=0) + 1
         self._series = list(entries.values())
         self._columns, self._slots = np.array(list(slots.values()), dtype=np.intp).reshape(-1, 2).T
         self._sources = _sources(slots, rows, columns * depth, depth)
         self._jacobian = np.zeros((columns, depth, self._room))  # latest order first: aligned for the Cauchy product
-        self._pieces = np.zeros((columns, self._room, 3 * width))
+        self._pieces = np.zeros((columns, self._room, self._count * width))
+        self._products = np.zeros((columns * depth + 1, self._count * width))  # the last row stays zero
+        self._blocks = self._products[:-1].reshape(columns, depth, self._count * width)
 
     def step(self, order: int, matrix: Residues) -> Residues:
         """The coefficient of J S of this order (rows x width), given that of S (columns of J x width)."""
         if order == self._room:
             self._double()
-        pieces = self._pieces[:, order].reshape(len(matrix), 3, self._width)
-        for piece in range(3):
-            pieces[:, piece] = (matrix >> (_PIECE_BITS * piece)) & _PIECE_MASK
+        pieces = self._pieces[:, order].reshape(len(matrix), self._count, self._width)
+        for piece in range(self._count):
+            pieces[:, piece] = matrix & ((1 << self._bits) - 1)
+            matrix = matrix >> self._bits
         first = self._room - 1 - order
         self._jacobian[self._columns, self._slots, first] = [series[order] for series in self._series]
-        products = self._jacobian[:, :, first:] @ self._pieces[:, : order + 1]
-        return self._gather(products.astype(np.int64).reshape(math.prod(products.shape[:2]), 3, self._width))
+        np.matmul(self._jacobian[:, :, first:], self._pieces[:, : order + 1], out=self._blocks)
+        return self._gathered()
 
     def _double(self) -> None:
         # by halves empty: all orders that an analysis may need at worst would be gigabytes for large models
@@ -253,12 +259,22 @@ class Convolution:
         self._pieces = np.concatenate((self._pieces, np.zeros_like(self._pieces)), axis=1)
         self._room *= 2
 
-    def _gather(self, products: Residues) -> Residues:
-        folded = products[:, 2] % self._prime
-        folded = ((folded << _PIECE_BITS) + products[:, 1]) % self._prime
-        folded = ((folded << _PIECE_BITS) + products[:, 0]) % self._prime
-        padded = np.concatenate((folded, np.zeros((1, self._width), dtype=np.int64)))
-        return np.asarray(padded[self._sources].sum(axis=1))
+    def _gathered(self) -> Residues:
+        """The products of each row added up, their pieces joined."""
+        # each product is below 2**53, and as many as a row may have are below 2**63
+        sums = self._products[self._sources].astype(np.int64).sum(axis=1)
+        sums = sums.reshape(len(self._sources), self._count, self._width)
+        joined: Residues = sums[:, -1]
+        for piece in range(self._count - 2, -1, -1):
+            joined = ((joined % self._prime) << self._bits) + sums[:, piece]
+        return joined % self._prime
+
+
+def _pieces(orders: int) -> tuple[int, int]:
+    """Into how many pieces, and of how many bits, a residue is cut for sums over so many orders to be exact."""
+    spare = _EXACT_BITS - _RESIDUE_BITS - max(orders - 1, 0).bit_length()
+    count = -(-_RESIDUE_BITS // spare)
+    return count, -(-_RESIDUE_BITS // count)
 
 
 def _slots(entries: Iterable[tuple[int, int]], columns: int) -> dict[tuple[int, int], tuple[int, int]]:
@@ -301,7 +317,7 @@ def output_sensitivities(
     width = direct + system.unknown_inputs * impulses
     flow = _Flow(system, point, prime, Start(rules, prime))
     jacobian = {at: flow.coefficients(node) for at, node in system.jacobian.items()}
-    convolution = Convolution(jacobian, (len(system.roots), size), width, prime)
+    convolution = Convolution(jacobian, (len(system.roots), size), width, orders, prime)
     forcing = [flow.coefficients(node) for node in system.forcing.values()]
     at = np.array(list(system.forcing), dtype=np.intp).reshape(-1, 2).T
     at_row, at_column = at[0], at[1] + size

@@ -12,7 +12,6 @@ Parts: `pool` (null vectors at random points), `lattice` (exact linear algebra),
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from itertools import islice
 
 from batchmill.workloads.identifiability.combinations.coefficients import search_coefficients, search_exponents
 from batchmill.workloads.identifiability.combinations.lattice import echelon
-from batchmill.workloads.identifiability.combinations.pool import OutOfTime, Pool, Source
+from batchmill.workloads.identifiability.combinations.pool import Pool, Source
 from batchmill.workloads.identifiability.combinations.search import (
     Component,
     search_power_products,
@@ -30,8 +29,11 @@ from batchmill.workloads.identifiability.combinations.search import (
 from batchmill.workloads.identifiability.model import Model, Options
 from batchmill.workloads.identifiability.sampling import Sampler
 from batchmill.workloads.identifiability.transcendental import NoRoot
+from batchmill.workloads.identifiability.work import OutOfWork, Work
 
-__all__ = ["Combinations", "find"]
+__all__ = ["WORK_LIMIT", "Combinations", "find"]
+
+WORK_LIMIT = 2_000_000  # operations: some seconds
 
 
 @dataclass(frozen=True)
@@ -40,47 +42,47 @@ class Combinations:
 
     `found` of them are functionally independent (the length of `functions`); `expected` bounds how many exist, so
     the list is `complete` where both are equal. `components` are the parameters that are confounded with each other;
-    one that stands alone is in no identifiable combination. `timed_out`: the search was cut short, and `expected` is
-    0 where even the count was not reached.
+    one that stands alone is in no identifiable combination. `cut_short`: the work that is allowed did not suffice for
+    the whole search, and `expected` is 0 where even the count was not reached.
     """
 
     functions: tuple[str, ...]
     found: int
     expected: int
     components: tuple[tuple[str, ...], ...]
-    timed_out: bool = False
+    cut_short: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether no further independent function can exist."""
-        return self.found == self.expected and not self.timed_out
+        return self.found == self.expected and not self.cut_short
 
 
-def find(model: Model, options: Options | None = None, seed: int = 0, time_limit: float = 2.0) -> Combinations:
-    """Identifiable combinations of a model's non-identifiable parameters, within about `time_limit` seconds.
+def find(model: Model, options: Options | None = None, seed: int = 0, work_limit: int = WORK_LIMIT) -> Combinations:
+    """Identifiable combinations of a model's non-identifiable parameters, by so much work at most (see `work`).
 
     Each one held, modulo a second prime, at points that its search did not use: a wrong one passes with probability
     below 1e-17. Raises Unsupported for models outside the method's scope.
     """
     model = (model if options is None else replace(model, options=options)).resolved()
     sampler = Sampler(model)
-    source = Source(sampler, seed, time.perf_counter() + time_limit)
+    source = Source(sampler, seed, Work(work_limit))
     first, second = islice(sampler.primes(), 2)
     pool = Pool(source, first)
     components: list[Component] = []
-    timed_out = False
+    cut_short = False
     try:
         components = _components(model, pool, Pool(source, second))
         _search(components, _held(model, pool, components))
-    except OutOfTime:
-        timed_out = True
+    except OutOfWork:
+        cut_short = True
     functions = [function for component in components for function in component.found]
     return Combinations(
         functions=tuple(map(str, functions)),
         found=len(functions),
         expected=sum(component.expected for component in components),
         components=tuple(tuple(component.names) for component in components),
-        timed_out=timed_out,
+        cut_short=cut_short,
     )
 
 

@@ -47,6 +47,17 @@ def polynomial_rows(names: Sequence[str], exponents: Sequence[Vector], varying: 
     return rows
 
 
+def gradients(
+    names: Sequence[str], exponents: Sequence[Vector], varying: int, point: Mapping[str, int], prime: int
+) -> list[Row]:
+    """The gradient of each power product with respect to the first `varying` names."""
+    table = np.array(exponents, dtype=np.int64)
+    values = _values(table, [point[name] for name in names], prime)
+    inverses = np.array([pow(point[name], -1, prime) for name in names[:varying]], dtype=np.int64)
+    slopes: list[Row] = (table[:, :varying] % prime * inverses % prime * values[:, None] % prime).tolist()
+    return slopes
+
+
 def ratio_rows(names: Sequence[str], exponents: Sequence[Vector]) -> Rows:
     """Conditions on the minors p_s q_t - p_t q_s (s < t) of a ratio of two sums, sum p_s m_s / sum q_t m_t.
 

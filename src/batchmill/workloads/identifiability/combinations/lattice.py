@@ -54,6 +54,14 @@ def rank(rows: Sequence[Sequence[int]], width: int, prime: int) -> int:
     return int(nmod_mat(len(rows), width, [int(v) for row in rows for v in row], prime).rank())
 
 
+def product_of(a: Sequence[Sequence[int]], b: Sequence[Sequence[int]], prime: int) -> list[list[int]]:
+    """The matrix product modulo a prime."""
+    if not a or not b:
+        return []
+    left, right = (nmod_mat(len(m), len(m[0]), [int(v) % prime for row in m for v in row], prime) for m in (a, b))
+    return [[int(v) for v in row] for row in (left * right).tolist()]
+
+
 def null_space(rows: Sequence[Sequence[int]], width: int, prime: int) -> list[list[int]]:
     """The basis of the vectors orthogonal to all rows, each with a 1 at its first entry, 0 there in all others."""
     reduced, pivots = echelon(rows, width, prime)

