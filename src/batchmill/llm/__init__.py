@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchmill.llm.client import LLM
     from batchmill.llm.embeddings import embed
     from batchmill.llm.messages import Image, Message, Reply, Request, Usage
+    from batchmill.llm.service import preload
     from batchmill.llm.settings import Settings
     from batchmill.llm.settings import load as load_settings
 
@@ -36,6 +37,7 @@ _HOMES = {
     "Usage": "messages",
     "embed": "embeddings",
     "load_settings": "settings:load",
+    "preload": "service",
 }
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "Usage",
     "embed",
     "load_settings",
+    "preload",
 ]
 
 

@@ -20,7 +20,7 @@ class ModelError(Permanent):
     def __init__(self, message: str, *, failure: str, model: str = "", hint: str | None = None) -> None:
         super().__init__(message)
         self.failure, self.model = failure, model
-        self.kind = "invalid" if failure == "invalid" else "error"
+        self.invalid = failure == "invalid"
         if hint:
             self.add_note(f"hint: {hint}")
 

@@ -15,7 +15,7 @@ from batchmill.llm.bills import Purpose
 from batchmill.llm.cascade import Ascent, Cascade, plain_answer
 from batchmill.llm.exchange import CacheMode, Desk, exchange
 from batchmill.llm.messages import Image, Message, Reply, Request
-from batchmill.llm.service import service_of
+from batchmill.llm.service import preload, service_of
 from batchmill.llm.settings import Lane, Settings
 from batchmill.llm.structured import Schema, shape_of
 
@@ -23,6 +23,7 @@ Prompt = str | Message | Sequence[Message | str | Image]
 _Value = TypeVar("_Value")
 _kept = threading.local()
 _PLAIN = Purpose()
+preload("batchmill.llm.http")  # whoever imports this will ask, most likely
 
 
 class LLM:

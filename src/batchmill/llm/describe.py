@@ -9,7 +9,6 @@ import importlib
 import io
 import json
 import logging
-import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from batchmill import UsageError
+from batchmill.llm.local import cores
 from batchmill.llm.messages import Reply, Request, Usage
 from batchmill.llm.providers.base import Endpoint
 
@@ -45,7 +45,7 @@ _COLOURS = {
     (128, 0, 128): "purple", (255, 192, 203): "pink", (255, 105, 180): "pink", (139, 69, 19): "brown",
     (245, 245, 220): "beige", (0, 200, 200): "turquoise", (0, 128, 128): "turquoise",
 }  # fmt: skip
-_reading = threading.BoundedSemaphore(len(os.sched_getaffinity(0)))  # one reader a core
+_reading = threading.BoundedSemaphore(cores())  # one reader a core
 _idle: list[Any] = []  # readers that are loaded
 
 

@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from batchmill import UsageError
 from batchmill.llm.cache import state_folder
-from batchmill.llm.local import weights
+from batchmill.llm.local import cores, weights
 from batchmill.llm.local.embedder import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def embed(texts: Iterable[str], model: str = DEFAULT, *, processes: int | None =
     keys = {text: _key(maker, text) for text in wanted}
     try:
         with _Vectors(state_folder() / "embeddings.db") as kept:
-            found = _found(keys, _model_file(model), processes or len(os.sched_getaffinity(0)), kept)
+            found = _found(keys, _model_file(model), processes or cores(), kept)
     except sqlite3.Error as error:
         path = state_folder() / "embeddings.db"
         raise UsageError(

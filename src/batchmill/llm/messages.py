@@ -103,6 +103,8 @@ def _canonical_image(image: Image) -> Any:
 
 def _sorted(value: Any) -> Any:
     """Mappings with sorted keys, at every depth."""
+    if not value:
+        return value
     if isinstance(value, Mapping):
         return {key: _sorted(value[key]) for key in sorted(value)}
     if isinstance(value, list | tuple):

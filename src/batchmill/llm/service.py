@@ -9,6 +9,8 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -106,6 +108,16 @@ def _opened(provider: Provider) -> Transport:
         return endpoints.open_transport(provider)
     except ImportError as error:
         raise missing_extra(error) from error
+
+
+def preload(*names: str) -> None:
+    """Import what requests need (by default all of it), where it is installed.
+
+    For a task's `setup`: it runs before workers are forked, each of which would else import it in its first job's time.
+    """
+    for name in names or ("batchmill.llm.http", "genai_prices.data", "jsonschema", "json_repair"):
+        with suppress(ImportError):  # who needs it then says so
+            import_module(name)
 
 
 def missing_extra(error: ImportError) -> UsageError:

@@ -22,10 +22,10 @@ TEXTS = [
     "puppy",
     "lamp",
     "",
-    "Ships wait " * 30,
+    "Ships wait " * 12,
     "the queue grew",
     "Ünïcödé 你好",
-    *(f"item {n}" for n in range(40)),
+    *(f"item {n}" for n in range(20)),
 ]
 
 

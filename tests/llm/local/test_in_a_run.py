@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("state")
 
 
 def test_jobs_of_an_async_worker_share_one_server_that_ends_with_the_run(tmp_path: Path, smollm2: Path) -> None:
-    names = [f"number {n}" for n in range(4)]
+    names = [f"number {n}" for n in range(3)]
     limits = {"workers": 1, "concurrency": 2}
     run = batchmill.run(
         jobs.greet, matrix={"axes": {"name": names}}, home=tmp_path / "home", progress=False, limits=limits

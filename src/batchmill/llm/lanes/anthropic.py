@@ -36,7 +36,7 @@ class AnthropicBatches:
 
     def line(self, id: str, request: Request) -> bytes:
         """A request as it stands in a batch."""
-        return reading.write({"custom_id": id, "params": self._provider.body(request)}) + b"\n"
+        return line(self._provider, id, request)
 
     async def submit(self, batch: str, lines: Sequence[bytes]) -> str:
         """Make a batch of the lines."""
@@ -89,6 +89,11 @@ class AnthropicBatches:
     async def cancel(self, remote: str) -> None:
         """Ask for the end of a batch."""
         await self._speaker.ask("POST", f"{self._url}/{remote}/cancel")
+
+
+def line(provider: Anthropic, id: str, request: Request) -> bytes:
+    """A request as a line of a file, or one of the requests of a batch."""
+    return reading.write({"custom_id": id, "params": provider.body(request)}) + b"\n"
 
 
 def result(line: Mapping[str, Any]) -> Result:

@@ -12,7 +12,7 @@ from batchmill.llm.cache import ReplyCache, Stored
 from batchmill.llm.exchange import Desk, Done, Exchange
 from batchmill.llm.failures import Failure
 from batchmill.llm.lanes.lane import Lane, held, lane_of
-from batchmill.llm.lanes.store import Found, Line
+from batchmill.llm.lanes.store import Line
 from batchmill.llm.lanes.watch import Answer
 from batchmill.llm.messages import Reply
 from batchmill.llm.service import cache_of_user
@@ -81,8 +81,8 @@ class BatchExchange(Exchange):
             answer = await lane.give(self._ctx, line, data, bill.most)
             if answer.anew:
                 call.settle({"model": self._request.model}, sent=False)
-            elif answer.is_open:
-                call.settle({"model": self._request.model, "batch": answer.remote}, answered=False)
+            elif not answer.is_known:
+                call.settle({"model": self._request.model}, answered=False)
             else:
                 self._settle(bill, call, answer)
             return answer
@@ -109,7 +109,8 @@ class BatchExchange(Exchange):
 
 def kind_of(desk: Desk) -> type[Exchange]:
     """What exchanges requests as the settings say."""
+    if desk.service.settings.lanes.export:
+        from batchmill.llm.lanes.files import ExportExchange
+
+        return ExportExchange
     return BatchExchange
-
-
-__all__ = ["BatchExchange", "Found", "kind_of"]

@@ -7,12 +7,14 @@ import inspect
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
-from batchmill import Context
+from batchmill import Context, UsageError
+from batchmill.llm import endpoints
 from batchmill.llm.cache import state_folder
 from batchmill.llm.http import AiohttpTransport
 from batchmill.llm.lanes.anthropic import AnthropicBatches
@@ -26,6 +28,7 @@ from batchmill.llm.providers.anthropic import VERSION, Anthropic
 from batchmill.llm.providers.base import Endpoint, Malformed, Provider
 from batchmill.llm.providers.openai import OpenAI
 from batchmill.llm.service import Model, Service, cache_of_user
+from batchmill.llm.settings import Settings
 from batchmill.llm.transport import HttpRequest, Timeouts, Transport
 
 _MOST_BODY = 1 << 32  # bytes of results, which are read line by line
@@ -249,6 +252,23 @@ def offer_of(provider: Provider, endpoint: Endpoint, timeouts: Timeouts, transpo
         speaker = Speaker(transport, timeouts, "anthropic", headers | dict(endpoint.headers), like)
         return AnthropicBatches(provider, endpoint, speaker)
     return None
+
+
+@asynccontextmanager
+async def offer_at(batch: Batch, settings: Settings) -> AsyncIterator[Offer]:
+    """The batches of the provider that a batch is at. Raises UsageError when that is no longer known."""
+    route = endpoints.resolve(batch.model, settings)
+    transport = AiohttpTransport(max_body=_MOST_BODY)
+    timeouts = Timeouts(settings.connect_timeout, settings.read_timeout)
+    try:
+        for endpoint in route.endpoints:
+            offer = offer_of(route.provider, endpoint, timeouts, transport)
+            if offer is not None and place_of(endpoint) == batch.place:
+                yield offer
+                return
+    finally:
+        await transport.close()
+    raise UsageError(f"the batch `{batch.id[:8]}` is at another address than `{batch.model}` has now")
 
 
 def place_of(endpoint: Endpoint) -> str:

@@ -32,8 +32,7 @@ class OpenAIBatches:
 
     def line(self, id: str, request: Request) -> bytes:
         """A request as it stands in a batch."""
-        body = self._provider.body(request)
-        return reading.write({"custom_id": id, "method": "POST", "url": PATH, "body": body}) + b"\n"
+        return line(self._provider, id, request)
 
     async def submit(self, batch: str, lines: Sequence[bytes]) -> str:
         """Upload the lines, and make a batch of the file."""
@@ -99,6 +98,11 @@ class OpenAIBatches:
     async def cancel(self, remote: str) -> None:
         """Ask for the end of a batch."""
         await self._speaker.ask("POST", f"{self._url}/batches/{remote}/cancel")
+
+
+def line(provider: OpenAI, id: str, request: Request) -> bytes:
+    """A request as a line of a file."""
+    return reading.write({"custom_id": id, "method": "POST", "url": PATH, "body": provider.body(request)}) + b"\n"
 
 
 def result(line: Mapping[str, Any]) -> Result:

@@ -18,6 +18,7 @@ from batchmill.llm.lanes.store import Batch, LaneStore, Line
 
 _LONGEST = 300.0  # seconds between two looks
 _GROWTH = 1.5
+_GONE = frozenset({404, 410})
 _TRIES = 4  # to submit
 _LOOKS = 3  # that do not find a batch, until it counts as never made
 _AT_ONCE = 200  # results that are written together
@@ -26,12 +27,14 @@ _Value = TypeVar("_Value")
 
 class Answer(NamedTuple):
     """What a lane has for a line: the `body` of a reply, or the `failure` of the line; or that it was never given to
-    the provider and is to be asked `anew`. `is_open`: it is still in the batch `remote`, which cannot be looked at."""
+    the provider and is to be asked `anew`. Where the end of it is not known, it may be billed; where it `is_open`, it
+    is still in the batch `remote`, which cannot be looked at."""
 
     body: bytes | None = None
     failure: Failure | None = None
     remote: str = ""
     anew: bool = False
+    is_known: bool = True
     is_open: bool = False
 
 
@@ -60,6 +63,7 @@ class Watch:
         self._id, self._lines = batch, lines
         self._waiting: dict[bytes, asyncio.Future[Answer]] = {}
         self._wait, self.size = self._poll, len(lines)
+        self._cost: int | None = 0
         self.is_over = self.was_refused = False
 
     def wait(self, line: bytes, future: asyncio.Future[Answer] | None = None) -> asyncio.Future[Answer]:
@@ -75,9 +79,16 @@ class Watch:
         except Abandoned:
             pass  # whoever asks again finds it
         except Trouble as trouble:
-            self._tell_all(Answer(failure=trouble.failure, is_open=True))
+            await self._give_up(trouble.failure)
         finally:
             self.is_over = True
+
+    async def _give_up(self, failure: Failure) -> None:
+        """It cannot be looked at: where it is gone, its lines have no replies."""
+        is_gone = failure.status in _GONE
+        if is_gone:
+            await asyncio.to_thread(self._store.end, self._id, status="gone")
+        self._tell_all(Answer(failure=failure, is_known=False, is_open=not is_gone))
 
     async def _kept(self) -> Batch | None:
         """The batch, once this process is its keeper; None when it is over by then."""
@@ -179,24 +190,24 @@ class Watch:
 
     async def _read(self, look: Look, remote: str) -> None:
         """Bring all results into the cache, and tell who waits for them."""
-        cost: int | None = 0
-        lines = self._store.open_lines(self._id)
         if look.is_full:
             self.was_refused = True
             await asyncio.to_thread(self._store.forget, self._id)
-            return self._tell_all(ANEW)
+            self._tell_all(ANEW)
+            return
         if look.problem:
             failure = Failure("invalid_request", look.problem, retry=False, sent=False)
         else:
+            lines = self._store.open_lines(self._id)
+            if len(lines) < self.size:
+                self._cost = None  # some were read before a kill
+            await self._insisted(lambda: self._collect(look, remote, lines))
             failure = unanswered("missing", f"the batch ended ({look.status}) without a reply to this request")
-            cost = await self._insisted(lambda: self._collected(look, remote, lines))
-        counts = {"done": look.done, "failed": look.failed} if look.problem else {}
-        await asyncio.to_thread(self._store.end, self._id, status=look.status, cost=cost, **counts)
+        await asyncio.to_thread(self._store.end, self._id, status=look.status, cost=self._cost)
         self._tell_all(Answer(failure=failure, remote=remote))
 
-    async def _collected(self, look: Look, remote: str, lines: dict[bytes, Line]) -> int | None:
-        """Read the results of `lines`, which lose what was read; the cost of the replies in micro-cents."""
-        cost: int | None = 0
+    async def _collect(self, look: Look, remote: str, lines: dict[bytes, Line]) -> None:
+        """Read the results of `lines`, which lose what was read."""
         results: dict[bytes, Result] = {}
         async for result in self._offer.results(look):
             id = _id_of(result.line)
@@ -204,13 +215,12 @@ class Watch:
                 continue  # another's, or the same again
             results[id] = result
             if len(results) >= _AT_ONCE:
-                cost = _sum(cost, await self._kept_results(results, lines, remote))
+                await self._take(results, lines, remote)
                 results = {}
-        return _sum(cost, await self._kept_results(results, lines, remote))
+        await self._take(results, lines, remote)
 
-    async def _kept_results(self, results: dict[bytes, Result], lines: dict[bytes, Line], remote: str) -> int | None:
+    async def _take(self, results: dict[bytes, Result], lines: dict[bytes, Line], remote: str) -> None:
         """Results to disk, then to who waits."""
-        cost: int | None = 0
         found = {id: result.body for id, result in results.items() if result.body is not None}
         if self._cache is not None:
             puts = [self._cache.put(lines[id].key, body, lines[id].owner) for id, body in found.items()]
@@ -221,8 +231,8 @@ class Watch:
             del lines[id]
             self._tell(id, Answer(result.body, result.failure, remote))
         for body in found.values():
-            cost = _sum(cost, self._worth(body))
-        return cost
+            worth = self._worth(body)
+            self._cost = None if worth is None or self._cost is None else self._cost + worth
 
     # --- telling
 
@@ -247,7 +257,3 @@ def _id_of(name: str) -> bytes:
         return bytes.fromhex(name)
     except ValueError:
         return b""
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one + other

@@ -12,9 +12,11 @@ import os
 import secrets
 import signal
 import sys
+import time
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_LOOK_EVERY = 1.0  # seconds
 _LOOPBACK = "127.0.0.1"
 _PROMPT_CACHE_MIB = 0  # beyond what the slots hold; its default is 8 GB
 
@@ -29,8 +31,8 @@ def main(options: dict[str, Any]) -> None:
     server = _serve(options, key)
     ready = {"url": server.listening_address, "key": key, "pid": os.getpid()}
     os.pwrite(options["lock"], json.dumps(ready).encode() + b"\n", 0)
-    while True:
-        signal.pause()
+    while os.getppid() == options["parent"]:
+        time.sleep(_LOOK_EVERY)  # only where the kernel does not end us with our parent
 
 
 def _serve(options: dict[str, Any], key: str) -> Any:
@@ -56,7 +58,8 @@ def _serve(options: dict[str, Any], key: str) -> Any:
 
 def die_with(parent: int) -> None:
     """Have the kernel kill this process with its parent; leave at once if that is gone already."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)
 

@@ -25,17 +25,13 @@ from typing import NamedTuple
 
 from batchmill import UsageError
 from batchmill.llm.cache import state_folder
-from batchmill.llm.local import weights
+from batchmill.llm.local import cores, weights
 from batchmill.llm.secrets import remember
 
 _LOOK_EVERY = 0.05  # seconds, while a server loads: it takes about one
 _LAST_WORDS = 2000
 _MOST_SLOTS = 4  # unless more are asked for: each holds 90 MB at the default context
 _children: dict[Path, tuple[subprocess.Popen[bytes], int]] = {}  # with the process that started each
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class ServerOptions:
     @property
     def parallel(self) -> int:
         """The slots that there are in fact."""
-        return self.slots or min(_MOST_SLOTS, _cores())
+        return self.slots or min(_MOST_SLOTS, cores())
 
 
 class Running(NamedTuple):
@@ -190,7 +186,7 @@ def _child_options(model: str, options: ServerOptions) -> dict[str, object]:
     given = asdict(options)
     del given["start_timeout"]
     given["name"] = weights.named(model).name
-    given["threads"] = options.threads or _cores()
+    given["threads"] = options.threads or cores()
     given["slots"] = options.parallel
     given["weights"] = str(path)
     return given
