@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from batchmill.llm.settings import Settings
 
 TASK = "documents"
+IN_A_BATCH = 5000  # files that wait for one batch, where they go in batches
 _LARGEST_SCHEMA = 1_000_000  # bytes
 
 
@@ -38,7 +39,8 @@ def values(asked: Asked, settings: Settings) -> dict[str, Any]:
         raise UsageError(
             "nothing is asked about the documents", hint=f"add `--prompt '...'`, or `--template` with one of {names}"
         )
-    limits = {"concurrency": settings.max_concurrent, "timeout": settings.timeout_per_file}
+    concurrency = settings.max_concurrent if settings.lane == "live" else max(settings.max_concurrent, IN_A_BATCH)
+    limits = {"concurrency": concurrency, "timeout": settings.timeout_per_file}
     given = {name: value for name, value in asked.limits.items() if value is not None}
     return {
         "name": asked.name or TASK,

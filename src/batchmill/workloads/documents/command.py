@@ -33,6 +33,14 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
+class Way(StrEnum):
+    """How requests go: each for itself, in batches, or as their number says."""
+
+    LIVE = "live"
+    BATCH = "batch"
+    AUTO = "auto"
+
+
 class Output(StrEnum):
     """What is said on stdout: answers for people, the results as JSON, or nothing."""
 
@@ -72,6 +80,10 @@ Seed = Annotated[int | None, _option("--seed", metavar="N", text="for models tha
 Concurrent = Annotated[int | None, _option("--max-concurrent", metavar="N", text="files at one time")]
 Timeout = Annotated[str | None, _option("--timeout", metavar="T", text="time for one file, such as `30s`")]
 Budget = Annotated[str | None, _option("--budget", metavar="MONEY", text="stop before it costs more: `5 USD`")]
+Lane = Annotated[
+    Way | None,
+    _option("--lane", metavar="live|batch|auto", text="in the provider's batches: within a day, at half the price"),
+]
 Name = Annotated[str | None, _option("--name", metavar="NAME", text="the name of its runs")]
 To = Annotated[str | None, _option("-o", "--to", metavar="FILE", text="where the results go")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="take no result and no reply of earlier runs")]
@@ -103,6 +115,7 @@ def documents_command(
     max_concurrent: Concurrent = None,
     timeout: Timeout = None,
     budget: Budget = None,
+    lane: Lane = None,
     name: Name = None,
     to: To = None,
     fmt: Form = Format.JSON,
@@ -116,7 +129,7 @@ def documents_command(
     from batchmill.llm.settings import as_environment, load
 
     model = whole_name(model)
-    flags = {"model": model, "max_concurrent": max_concurrent, "timeout_per_file": timeout}
+    flags = {"model": model, "max_concurrent": max_concurrent, "timeout_per_file": timeout, "lane": lane}
     os.environ |= as_environment(flags)  # also for the workers
     settings = load(flags=flags)
     asked = Asked(
