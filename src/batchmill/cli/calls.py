@@ -79,10 +79,10 @@ def _page(run: str, bill: Any) -> Page | str:
 def _settle(home: Path, run: str, billed: bool, output: Output) -> None:
     from batchmill.api.managing import settle_calls
     from batchmill.model.limits import MICRO_CENTS_PER_USD
-    from batchmill.model.text import money_text
+    from batchmill.model.text import counted, money_text
 
     done = settle_calls(home, run, billed=billed)
-    requests = f"{done.calls:,} request{'' if done.calls == 1 else 's'}"
+    requests = counted(done.calls, "request")
     words = f"counted {requests} as billed" if billed else f"released {requests}"
     record = {"run": done.run, "calls": done.calls, "held": done.held / MICRO_CENTS_PER_USD, "billed": billed}
     tell(

@@ -37,6 +37,7 @@ def run_with_pilot(
 
 def _goes_on(batch: Batch, finished: Finished, yes: bool, output: Output) -> bool:
     from batchmill.api.forecasting import measured
+    from batchmill.model.text import counted
     from batchmill.report.query import RunView
 
     with RunView(finished.run.folder) as view:
@@ -49,8 +50,7 @@ def _goes_on(batch: Batch, finished: Finished, yes: bool, output: Output) -> boo
     if forecast.sampled and not counts["succeeded"]:
         say(output, "no job of the pilot succeeded: the others are left")
         return False
-    jobs = "1 job" if left == 1 else f"{left:,} jobs"
-    say(output, f"the other {jobs}: {forecast.words()}")
+    say(output, f"the other {counted(left, 'job')}: {forecast.words()}")
     return yes or _asked()
 
 

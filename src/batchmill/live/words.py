@@ -6,7 +6,7 @@ All text that comes from names, results and messages is clean and on one line wh
 from __future__ import annotations
 
 from batchmill.live.facts import Failed, Finished, GroupFacts, LiveFacts, RunInfoLite, Running
-from batchmill.model.text import duration_text, money_text, number_text, one_line, percent_text, size_text
+from batchmill.model.text import counted, duration_text, money_text, number_text, one_line, percent_text, size_text
 
 _NAME = 48  # characters of a job's name
 
@@ -58,7 +58,7 @@ def requests(facts: LiveFacts) -> str:
     """Such as `1,200 requests (12 more from the cache), 340 tokens/s`."""
     cached = f" ({facts.requests.cached:,} more from the cache)" if facts.requests.cached else ""
     pace = f", {number_text(float(f'{facts.tokens_per_second:.3g}'))} tokens/s" if facts.tokens_per_second else ""
-    return f"{facts.requests.answered:,} requests{cached}{pace}"
+    return f"{counted(facts.requests.answered, 'request')}{cached}{pace}"
 
 
 def holding(facts: LiveFacts) -> str:

@@ -116,7 +116,7 @@ def _spent(facts: Facts) -> str:
     unanswered = total.unanswered + total.open
     return (
         f"{money_text(facts.spent)}, {money_text(total.possibly_billed)} of it possibly billed:"
-        f" {unanswered:,} request{'' if unanswered == 1 else 's'} without an answer"
+        f" {counted(unanswered, 'request')} without an answer"
     )
 
 
