@@ -160,7 +160,9 @@ class RetryLater(Exception):
 
 
 class Permanent(Exception):
-    """Raised by a task: this job fails for good, whatever its retry policy says."""
+    """Raised by a task: this job fails for good, whatever its retry policy says; as `invalid`, where it is that."""
+
+    invalid = False
 
 
 class Skip(Exception):

@@ -31,7 +31,8 @@ class Call:
     """A request that counts against a quota and the budget. Made by `ctx.call`; enter it with `with` or `async with`.
 
     The body runs once the limits admit the call and its reservation is committed. A refused call raises
-    `Permanent` with the reason. A body that ends without `settle` is settled at the reserved maximum.
+    `Permanent` with the reason. A body that ends without `settle` is settled at the reserved maximum,
+    as one that may be billed where it raises.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Call:
         tokens: int | None = None,
         cost: Dollars | None = None,
         sent: bool = True,
+        answered: bool = True,
     ) -> None:
         """Say what the call came to; `tokens` and `cost` (US dollars) default to the reserved maximum.
 
         `usage` is stored as JSON; `reply` (bytes, text or JSON) is kept as an artifact of the job. `sent=False`
-        releases the reservation unspent; a `failure` in `usage` that is not empty says that no useful answer came.
+        releases the reservation unspent; `answered=False` says that the request left and that nobody knows whether it
+        was billed; a `failure` in `usage` that is not empty says that no useful answer came.
         Raises UsageError when the call is not open.
         """
         if not self._open:
@@ -72,7 +75,8 @@ class Call:
         if reply is not None:
             details["reply"] = self._keep_reply(reply)
         spent = self._asked.cost if cost is None else micro_cents(cost)
-        self._tell_settled(self._asked.tokens if tokens is None else tokens, spent, sent, details, failed)
+        tokens = self._asked.tokens if tokens is None else tokens
+        self._tell_settled(tokens, spent, sent, details, failed, answered)
 
     def limit_seen(
         self,
@@ -117,7 +121,7 @@ class Call:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._open:
-            self.settle()
+            self.settle(answered=kind is None)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -135,9 +139,19 @@ class Call:
         """Entering failed: whatever is reserved, or will be, is released."""
         self._tell_settled(0, 0, False, {})
 
-    def _tell_settled(self, tokens: int, cost: int, sent: bool, usage: Mapping[str, Any], failed: bool = False) -> None:
+    def _tell_settled(
+        self,
+        tokens: int,
+        cost: int,
+        sent: bool,
+        usage: Mapping[str, Any],
+        failed: bool = False,
+        answered: bool = True,
+    ) -> None:
         if not sent:
             tokens = cost = 0
         asked, data = self._asked, pydantic_core.to_json(usage, inf_nan_mode="strings")
         now = time.monotonic()
-        self._port.tell(CallSettled(now, asked.slot, self._job, asked.ticket, tokens, cost, sent, data, failed))
+        self._port.tell(
+            CallSettled(now, asked.slot, self._job, asked.ticket, tokens, cost, sent, data, failed, answered)
+        )

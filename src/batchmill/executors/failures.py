@@ -37,7 +37,7 @@ def outcome_of(error: BaseException, usage: Usage) -> Outcome:
 def _kind(error: BaseException) -> FailureKind:
     if isinstance(error, MemoryError):
         return FailureKind.MEMORY
-    if isinstance(error, InvalidJob | ManifestError):
+    if isinstance(error, InvalidJob | ManifestError) or (isinstance(error, Permanent) and error.invalid):
         return FailureKind.INVALID
     return FailureKind.ERROR
 
