@@ -36,8 +36,7 @@ class CallDesk:
         self._policy = policy
         self._next_call = policy.next_call
         self._lines: dict[str, Line] = {}
-        self._line_of: dict[tuple[int, int], Line] = {}  # of calls that wait, by job and ticket
-        self._tickets: dict[int, set[int]] = {}  # of calls that wait, by job
+        self._lines_of: dict[int, dict[int, Line]] = {}  # job -> ticket -> where a call waits
         self._open: dict[int, dict[int, Granted]] = {}  # job -> ticket -> call
         self._asking = False  # the lender has not answered yet
         self.total = Budget("budget", _or_endless(limits.budget), policy.spent)
@@ -63,7 +62,7 @@ class CallDesk:
     @property
     def waiting(self) -> int:
         """How many calls wait."""
-        return len(self._line_of)
+        return sum(len(line.waiting) for line in self._lines.values())
 
     @property
     def used(self) -> bool:
@@ -98,31 +97,28 @@ class CallDesk:
         """Queue a call."""
         line = self._line(asked.quota)
         line.add(asked)
-        self._line_of[asked.job, asked.ticket] = line
-        self._tickets.setdefault(asked.job, set()).add(asked.ticket)
+        self._lines_of.setdefault(asked.job, {})[asked.ticket] = line
 
     def admit(self, now: float) -> tuple[list[Granted], list[CallAsked]]:
         """The calls that may leave now, and those that no money will ever be left for."""
         granted: list[Granted] = []
         refused: list[CallAsked] = []
         for line in self._lines.values():
-            while line.waiting and line.opens(now) <= now:
-                asked = line.head
-                lacking = line.lacking()
-                spent = next((budget for budget in lacking if not budget.may_fit(asked.cost)), None)
-                if spent is not None:
-                    self.exhausted = f"{spent.name} spent"
-                    refused.append(asked)
-                    self._withdraw(line, asked.job, asked.ticket)
-                elif lacking:
-                    break
-                else:
+            while line.waiting and line.opens(now, asked := line.head) <= now:
+                if not (lacking := line.lacking(asked)):
                     granted.append(self._grant(line, now))
+                    continue
+                spent = next((budget for budget in lacking if not budget.may_fit(asked.cost)), None)
+                if spent is None:
+                    break
+                self.exhausted = f"{spent.name} spent"
+                refused.append(asked)
+                self.withdraw(asked.job, asked.ticket)
         return granted, refused
 
     def _grant(self, line: Line, now: float) -> Granted:
         asked = line.leave(now)
-        self._forget_waiting(asked.job, asked.ticket)
+        self._waits_no_more(asked.job, asked.ticket)
         for budget in line.budgets:
             budget.reserved += asked.cost
         granted = Granted(self.next_number(), asked, now, line)
@@ -148,21 +144,17 @@ class CallDesk:
 
     def withdraw(self, job: int, ticket: int | None = None) -> None:
         """A job waits no longer for a call (None: for any)."""
-        for one in list(self._tickets.get(job, ())) if ticket is None else [ticket]:
-            line = self._line_of.get((job, one))
-            if line is not None:
-                self._withdraw(line, job, one)
+        lines = self._lines_of.get(job, {})
+        for one in list(lines) if ticket is None else [ticket]:
+            if one in lines:
+                del lines[one].waiting[job, one]
+                self._waits_no_more(job, one)
 
-    def _withdraw(self, line: Line, job: int, ticket: int) -> None:
-        del line.waiting[job, ticket]
-        self._forget_waiting(job, ticket)
-
-    def _forget_waiting(self, job: int, ticket: int) -> None:
-        del self._line_of[job, ticket]
-        tickets = self._tickets[job]
-        tickets.discard(ticket)
-        if not tickets:
-            del self._tickets[job]
+    def _waits_no_more(self, job: int, ticket: int) -> None:
+        lines = self._lines_of[job]
+        del lines[ticket]
+        if not lines:
+            del self._lines_of[job]
 
     def forget(self, job: int, unsent: Container[int] = (), now: float = 0.0) -> list[Granted]:
         """A job's attempt is over without settling: its waiting calls vanish, its open ones count as spent in full,
@@ -174,6 +166,12 @@ class CallDesk:
             self.settle(job, ticket, asked.tokens, asked.cost, ticket not in unsent, now, failed=True)
             closed.append(granted)
         return closed
+
+    def correct(self, quota: str, difference: int) -> None:
+        """A call that was settled came to more or less. The day's budget stays: it may have been another day's."""
+        self.total.spent += difference
+        for start, budget in self._parts.items():
+            budget.spent += difference if begins(quota, start) else 0
 
     def limit_seen(self, seen: LimitSeen, now: float) -> None:
         """A service told its limit, to wait, or that a call was one too many."""
@@ -223,8 +221,8 @@ class CallDesk:
 
     def next_wakeup(self, now: float) -> float:
         """When a waiting call may next leave, or something is to be asked; infinity if only an event can help."""
-        waiting = [line for line in self._lines.values() if line.waiting and not line.lacking()]
-        soonest = min((line.opens(now) for line in waiting), default=INFINITY)
+        heads = [(line, line.head) for line in self._lines.values() if line.waiting]
+        soonest = min((line.opens(now, head) for line, head in heads if not line.lacking(head)), default=INFINITY)
         if self._asking or not self.shared:
             return soonest
         due = min((line.due(now) for line in self._lines.values()), default=INFINITY)

@@ -44,13 +44,14 @@ class Flow:
 
     def know(self, rate: Rate | None, burst: float | None = None) -> None:
         """The limit as it is known now."""
+        before = self.speed or 0.0
         self._known = None if rate is None else rate.amount / rate.seconds
         speed = self.speed
         if burst is not None and not self.refusals:
             self.burst = self.bound = burst
-        elif speed is not None and not self.burst:
+        elif speed is not None and (not self.burst or speed < before):
             self.bound = max(1.0, speed * self._share)
-            self.burst = min(self.bound, self._first)
+            self.burst = min(self.bound, self.burst or self._first)
         self._set_pace()
 
     @property
@@ -87,6 +88,8 @@ class Flow:
         speed = self.speed
         if speed is not None and not self.refusals and left >= max(2.0 * self.bound, speed):
             self.bound = min(self.bound + max(1.0, self.bound / 20), left / 2, speed * LONGEST_BURST)
+            self.burst = max(self.burst, self.bound)
+            self._set_pace()
 
     def refused(self, left: float, now: float, units: float = 1.0) -> None:
         """The service did not admit `units` that left at `left`."""
@@ -102,10 +105,11 @@ class Flow:
         self.passed = 0.0
         self._set_pace()
 
-    def _lower(self, elapsed: float) -> float:
+    def _lower(self, elapsed: float) -> float | None:
         speed, measured = self.speed, self.passed / elapsed
         if speed is None:
-            return max(measured / 2, 1e-3)
+            # where nothing passed yet, nothing is known but the pause that was asked for
+            return max(measured / 2, 1e-3) if self.passed > 0 else None
         if self.learned is None:
             return speed * max(0.5, 1.0 - DRAINED / elapsed) * SAFETY
         if self.passed < MEASURED:

@@ -13,15 +13,17 @@ from batchmill.model.events import QuotaLent
 
 HORIZON = 0.25  # seconds ahead that times are lent: what a run holds when it is killed, or leaves unused, is lost
 LEAST_WAIT = 0.01  # seconds between two askings
+SLOT_WAIT = 0.05  # seconds after which slots that others have are asked for again
 
 
 class Others(NamedTuple):
     """The other runs that use a quota now: the calls in flight that were lent to them, how many runs they are, and
-    whether any wants more than it has."""
+    whether any wants more than it has, or has none."""
 
     slots: int = 0
     runs: int = 0
     hungry: bool = False
+    starving: bool = False
 
 
 class Day(NamedTuple):
@@ -35,11 +37,14 @@ class Day(NamedTuple):
 def lend(quota: Quota, ask: QuotaAsk, others: Others, now: float) -> QuotaLent:
     """Take in what a run found, and lend it what it wants as far as there is some, in equal parts to all."""
     quota.want(ask.limit)
+    quota.took(now, *ask.left)
     quota.give_back(ask.unused, ask.unused_tokens)
     for told in ask.told:
         quota.hear(told, now)
     slots = _slots(quota.limit.concurrency, ask, others)
     times, again = _times(quota, ask, others, now)
+    if slots is not None and slots < ask.slots:
+        again = max(again, now + SLOT_WAIT)
     return QuotaLent(ask.quota, quota.limit, quota.paced, times, again, slots, quota.paused_until)
 
 
@@ -59,8 +64,12 @@ def _times(quota: Quota, ask: QuotaAsk, others: Others, now: float) -> tuple[tup
 def _slots(limit: int | None, ask: QuotaAsk, others: Others) -> int | None:
     if limit is None:
         return None
-    most = limit // (1 + others.runs) if others.hungry else limit
-    return max(ask.open, min(ask.slots, limit - others.slots, max(most, 1)))
+    most = limit
+    if others.starving and limit <= others.runs and ask.open:
+        most = 0  # more runs than slots: they take turns
+    elif others.hungry:
+        most = -(-limit // (1 + others.runs))
+    return max(0, min(ask.slots, limit - others.slots, most))
 
 
 def lend_money(ask: MoneyAsk, day: Day, spent_today: int) -> tuple[int, int | None]:

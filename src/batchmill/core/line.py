@@ -44,11 +44,11 @@ class Line:
         """Who is next."""
         return next(iter(self.waiting.values()))
 
-    def opens(self, now: float) -> float:
-        """When the next call may leave, as far as is known; infinity while slots are full."""
+    def opens(self, now: float, asked: CallAsked) -> float:
+        """When the next call, `asked`, may leave, as far as is known; infinity while slots are full."""
         if self.in_flight >= self.room:
             return INFINITY
-        tokens = self.head.tokens
+        tokens = asked.tokens
         if self.loan is None:
             return self.quota.opens(now, tokens)
         return max(self.quota.paused_until, self.loan.opens(now, tokens))
@@ -64,10 +64,9 @@ class Line:
             return slots
         return INFINITY if limited else self._window.size
 
-    def lacking(self) -> list[Budget]:
-        """The budgets that have not enough for the next call now."""
-        cost = self.head.cost
-        return [budget for budget in self.budgets if not budget.fits(cost)]
+    def lacking(self, asked: CallAsked) -> list[Budget]:
+        """The budgets that have not enough for a call now."""
+        return [budget for budget in self.budgets if not budget.fits(asked.cost)]
 
     def cost_of_waiting(self) -> int:
         """The most that the next calls may cost."""

@@ -28,6 +28,7 @@ class Loan:
         self._times: deque[tuple[float, int]] = deque()
         self._spare = 0  # tokens that were lent and not used
         self._unused = 0  # times that go back
+        self._free = self._free_tokens = 0  # of calls that needed no time
         self._told: list[Told] = []
         self._again = self._spoken = -INFINITY
         self._taken = 0  # calls since the last answer
@@ -53,6 +54,9 @@ class Loan:
         self._typical = tokens
         if self.paced:
             self._spare += self._times.popleft()[1] - tokens
+        else:
+            self._free += 1
+            self._free_tokens += tokens
 
     def give_back(self, left: bool, tokens: int) -> None:
         """A call used fewer tokens than it took, or did not leave at all."""
@@ -108,11 +112,11 @@ class Loan:
         self._rate += (self._taken / max(now - self._spoken, LEAST_WAIT) - self._rate) / 2
         self._wanted = self._next(waiting) if self.paced else ()
         slots = open_calls + len(waiting)
-        told, unused, spare = tuple(self._told), self._unused, self._spare
+        free, back, told = (self._free, self._free_tokens), (self._unused, self._spare), tuple(self._told)
         self._told.clear()
-        self._taken = self._unused = self._spare = 0
+        self._taken = self._unused = self._spare = self._free = self._free_tokens = 0
         self._spoken = now
-        return QuotaAsk(quota, limit, self._wanted, unused, spare, open_calls, slots, told)
+        return QuotaAsk(quota, limit, self._wanted, free, *back, open_calls, slots, told)
 
     def farewell(self, quota: str, limit: QuotaLimit, now: float) -> QuotaAsk:
         """The last message: all comes back."""

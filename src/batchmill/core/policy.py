@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from batchmill.core.lost import LostCall
 from batchmill.model.limits import Limits, Retry
 from batchmill.model.states import FailureKind, Mode
 
@@ -52,5 +53,6 @@ class Policy:
     spent_of: tuple[tuple[str, int], ...] = ()  # by quota
     shared: bool = False  # the user's other runs use the same quotas, and share a day's money
     day_ends: float = float("inf")
+    lost: tuple[LostCall, ...] = ()  # whose end nobody saw, of earlier invocations
     waiting: Mapping[int, int] | None = None  # `order: group`: lanes of the jobs that already wait for an attempt
     plan_whole: bool = False  # a selection or an order needs the whole plan first

@@ -53,9 +53,13 @@ class Quota:
 
     def take(self, now: float, tokens: float) -> None:
         """One call leaves."""
-        self.day_requests += 1
+        self.took(now, 1, tokens)
+
+    def took(self, now: float, requests: float, tokens: float) -> None:
+        """So many calls have left."""
+        self.day_requests += int(requests)
         self.day_tokens += int(tokens)
-        self.requests.take(now)
+        self.requests.take(now, requests)
         self.tokens.take(now, tokens)
 
     def give_back(self, requests: float, tokens: float) -> None:

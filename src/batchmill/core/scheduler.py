@@ -12,6 +12,7 @@ from batchmill.core import closing, ending, starting
 from batchmill.core.calls import CallDesk
 from batchmill.core.jobs import JobBook
 from batchmill.core.lanes import Lanes
+from batchmill.core.lost import LostCall
 from batchmill.core.pace import Pacer
 from batchmill.core.policy import Place, Policy
 from batchmill.core.room import Room
@@ -63,6 +64,7 @@ class Scheduler:
             ev.CallAsked: _call_asked,
             ev.CallSettled: _call_settled,
             ev.CallCached: _call_cached,
+            ev.CallFound: _call_found,
             ev.LimitSeen: _limit_seen,
             ev.Lent: _lent,
             ev.WaitBegan: _wait_began,
@@ -316,12 +318,26 @@ def _call_settled(s: State, event: ev.CallSettled) -> None:
     if event.sent:
         state = "settled" if event.answered else "unknown"
         s.record(facts.CallClosed(event.at, granted.call, state, event.tokens, event.cost, event.usage))
+        if not event.answered:
+            s.lost.add(LostCall(granted.call, event.job, granted.asked.quota, granted.asked.key, event.cost))
     else:
         s.record(facts.CallClosed(event.at, granted.call, "released", 0, 0, event.usage))
 
 
 def _call_cached(s: State, event: ev.CallCached) -> None:
     if _find(s, event.slot, event.job) is not None:
+        s.record(facts.CallCached(event.at, event.job, s.desk.next_number(), event.quota, event.key, event.usage))
+
+
+def _call_found(s: State, event: ev.CallFound) -> None:
+    if _find(s, event.slot, event.job) is None:
+        return
+    lost = s.lost.take(event.job, event.quota, event.key)
+    if lost is not None:
+        state, tokens, cost = ("settled", event.tokens, event.cost) if event.sent else ("released", 0, 0)
+        s.desk.correct(event.quota, cost - lost.cost)
+        s.record(facts.CallClosed(event.at, lost.call, state, tokens, cost, event.usage))
+    elif event.sent and not event.failed:
         s.record(facts.CallCached(event.at, event.job, s.desk.next_number(), event.quota, event.key, event.usage))
 
 

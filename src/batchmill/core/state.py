@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from batchmill.core.calls import CallDesk
 from batchmill.core.jobs import JobBook
+from batchmill.core.lost import LostCalls
 from batchmill.core.pace import Pacer
 from batchmill.core.policy import Policy, Traits
 from batchmill.core.room import Room
@@ -80,12 +81,14 @@ class State:
     offloaded: dict[int, Offload] = field(default_factory=dict)  # pseudo job -> its request
     in_hook: bool = False  # a hook runs, or its end is not committed yet
     next_pseudo: int = -1
+    lost: LostCalls = field(init=False)
     by_mode: dict[Mode, list[Slot]] = field(init=False)
     exact: bool = field(init=False)  # limits on starts hold exactly only if nothing is sent ahead
     wearing: bool = field(init=False)  # workers are replaced now and then
 
     def __post_init__(self) -> None:
         limits = self.policy.limits
+        self.lost = LostCalls(self.policy.lost)
         self.exact = limits.rate is not None or limits.total_memory is not None
         self.wearing = limits.jobs_per_worker is not None or limits.worker_growth is not None
         self.by_mode = {m: [slot for slot in self.slots.values() if slot.place.mode is m] for m in Mode}

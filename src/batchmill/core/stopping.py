@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from batchmill.core.lost import LostCall
 from batchmill.core.slots import Running, Slot, Stopping
 from batchmill.core.state import State
 from batchmill.model.commands import Ack, Recall, Stop
@@ -63,6 +64,7 @@ def forget_talk(s: State, slot: Slot, job: int) -> None:
             s.record(CallClosed(s.now, granted.call, "released", 0, 0, b"{}"))
         else:
             s.record(CallClosed(s.now, granted.call, "unknown", asked.tokens, asked.cost, b"{}"))
+            s.lost.add(LostCall(granted.call, job, asked.quota, asked.key, asked.cost))
 
 
 def recall(s: State, slot: Slot) -> None:

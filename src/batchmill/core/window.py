@@ -12,6 +12,7 @@ LEAST_ANSWERS = 32  # of a measurement
 QUICK_ANSWERS = 16  # of one in the doubling phase
 DOUBLING_PAYS = 1.15  # so much more goodput, or the doubling ends
 ABANDON = (0.4, 0.7)  # after this share of a measurement, one below this share of the best is broken off
+CHANGED = 0.6  # of what the leader gave before, twice in a row: then nothing that was measured before holds
 KEPT = 0.9  # weight of a window's past beside a new measurement
 FORGET = 0.97  # of every measurement with each new one: servers change
 LEAST_WEIGHT = 4.0  # answers' worth, below which a measurement is forgotten
@@ -48,6 +49,8 @@ class Window:
     def __init__(self) -> None:
         self._rung = LADDER.index(FIRST)
         self._known: dict[int, Goodput] = {}
+        self._best = 0.0  # goodput of any window
+        self._drops = 0  # measurements of the leader in a row that were far below the one before
         self._doubling = True
         self._leader = self._rung
         self._stride, self._up = 2, True
@@ -84,21 +87,23 @@ class Window:
         if self._answers >= self._enough:
             return True
         share, bad = ABANDON
-        if not self._known or self._answers < max(share * self._enough, 12):
+        if self._best == 0.0 or self._answers < max(share * self._enough, 12):
             return False
-        return bool(self._good < bad * self._best * (now - self._since))
-
-    @property
-    def _best(self) -> float:
-        return max(known.value for known in self._known.values())
+        return self._good < bad * self._best * (now - self._since)
 
     def _measured(self, now: float, in_flight: int) -> None:
         rung, goodput = self._rung, self._good / (now - self._since)
-        pays = not self._known or goodput > DOUBLING_PAYS * self._best
+        pays = goodput > DOUBLING_PAYS * self._best
         old = self._known.get(rung, Goodput(0.0, 0.0))
+        if rung == self._leader:
+            self._drops = self._drops + 1 if goodput < CHANGED * old.value else 0
+            if self._drops > 1:  # not by chance: it is another service now
+                self._known.clear()
+                old, self._stride, self._up = Goodput(0.0, 0.0), LONGEST_STRIDE, False
         weight = self._answers + KEPT * old.weight
         goodput = (goodput * self._answers + old.value * KEPT * old.weight) / weight
         self._known[rung] = Goodput(goodput, weight)
+        self._best = max(known.value for known in self._known.values())
         if self._doubling and pays:
             self._rung = min(rung + STEPS, len(LADDER) - 1)
             self._start(0, now)
@@ -109,8 +114,7 @@ class Window:
 
     def _next(self) -> int:
         """The window to measure now."""
-        best = self._best
-        leader = min(rung for rung, known in self._known.items() if known.value >= AS_GOOD * best)
+        leader = min(rung for rung, known in self._known.items() if known.value >= AS_GOOD * self._best)
         for rung, known in list(self._known.items()):
             known.weight *= FORGET
             if known.weight < LEAST_WEIGHT and rung != leader:

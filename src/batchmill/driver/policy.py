@@ -93,6 +93,7 @@ def policy_of(
         spent=past.spent,
         spent_today=past.spent_today,
         spent_of=past.spent_of,
+        lost=past.lost,
         shared=True,
         day_ends=day_ends,
         waiting=past.waiting if manifest.order == "group" else None,

@@ -91,7 +91,7 @@ class QuotaBook:
         self._connection.execute(
             "REPLACE INTO quotas VALUES (?, ?, ?, ?)", (ask.quota, state, self._boot, int(wall // DAY))
         )
-        user = (ask.quota, self._process, lent.slots or 0, ask.slots, now)
+        user = (ask.quota, self._process, max(lent.slots or 0, ask.open), ask.slots, now)
         self._connection.execute("REPLACE INTO users VALUES (?, ?, ?, ?, ?)", user)
         return lent
 
@@ -111,7 +111,7 @@ class QuotaBook:
     def _others(self, quota: str, now: float) -> Others:
         query = "SELECT process, slots, wanted, asked FROM users WHERE quota = ? AND process <> ?"
         slots = runs = 0
-        hungry = False
+        hungry = starving = False
         for process, lent, wanted, asked in self._connection.execute(query, (quota, self._process)).fetchall():
             if not self._is_alive(process, now):
                 self._connection.execute("DELETE FROM users WHERE quota = ? AND process = ?", (quota, process))
@@ -119,8 +119,8 @@ class QuotaBook:
             slots += lent
             if wanted and asked > now - ACTIVE:
                 runs += 1
-                hungry = hungry or wanted > lent
-        return Others(slots, runs, hungry)
+                hungry, starving = hungry or wanted > lent, starving or not lent
+        return Others(slots, runs, hungry, starving)
 
     # --- money
 

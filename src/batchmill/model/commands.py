@@ -65,6 +65,7 @@ class QuotaAsk(NamedTuple):
     quota: str
     limit: QuotaLimit  # as this run knows it
     wanted: tuple[int, ...] = ()  # tokens of the next calls: each wants a time at which it may leave
+    left: tuple[int, int] = (0, 0)  # calls, and their tokens, that left without a time, since none was needed
     unused: int = 0  # times that were lent and come back
     unused_tokens: int = 0
     open: int = 0  # calls in flight
