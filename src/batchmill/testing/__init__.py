@@ -19,18 +19,42 @@ The parts can be used alone: `FakeClock`, `SimulatedLedger`, `SimulatedExecutor`
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from batchmill.core.policy import Place, Policy, Traits
-from batchmill.testing.clock import FakeClock
-from batchmill.testing.executor import Began, Left, Sent, SimulatedExecutor
-from batchmill.testing.faults import FaultPlan
-from batchmill.testing.ledger import Record, SimulatedFeed, SimulatedJournal, SimulatedLedger, Written
-from batchmill.testing.scripts import SUCCESS, Call, Crash, Hang, Offload, Script, Sleep, Step, Work, failure, skipped
-from batchmill.testing.simulation import Killed, Opened, Simulation, Submitted, rows, workers
-
 if TYPE_CHECKING:
-    from batchmill.testing.fake_llm import FakeLLM
+    from batchmill.core.policy import Place, Policy, Traits
+    from batchmill.testing.clock import FakeClock
+    from batchmill.testing.executor import Began, Left, Sent, SimulatedExecutor
+    from batchmill.testing.fake_llm.fake import FakeLLM
+    from batchmill.testing.faults import FaultPlan
+    from batchmill.testing.ledger import Record, SimulatedFeed, SimulatedJournal, SimulatedLedger, Written
+    from batchmill.testing.scripts import (
+        SUCCESS,
+        Call,
+        Crash,
+        Hang,
+        Offload,
+        Script,
+        Sleep,
+        Step,
+        Work,
+        failure,
+        skipped,
+    )
+    from batchmill.testing.simulation import Killed, Opened, Simulation, Submitted, rows, workers
+
+_HOMES = {
+    "batchmill.core.policy": "Place Policy Traits",
+    "batchmill.testing.clock": "FakeClock",
+    "batchmill.testing.executor": "Began Left Sent SimulatedExecutor",
+    "batchmill.testing.fake_llm.fake": "FakeLLM",
+    "batchmill.testing.faults": "FaultPlan",
+    "batchmill.testing.ledger": "Record SimulatedFeed SimulatedJournal SimulatedLedger Written",
+    "batchmill.testing.scripts": "Call Crash Hang Offload SUCCESS Script Sleep Step Work failure skipped",
+    "batchmill.testing.simulation": "Killed Opened Simulation Submitted rows workers",
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "SUCCESS",
@@ -69,9 +93,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`FakeLLM`, which loads asyncio, is loaded when it is asked for."""
-    if name == "FakeLLM":
-        from batchmill.testing.fake_llm import FakeLLM
+    """Load a public name from the module that holds it (PEP 562): a test that simulates needs no HTTP."""
+    if name not in _MODULES:
+        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
 
-        return FakeLLM
-    raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from typing import Annotated, Any
 
 import typer
@@ -99,6 +97,8 @@ def fake_llm_command(
         "batch_done": batch_done,
         "seed": seed,
     }
+    import asyncio
+
     return asyncio.run(_serve(host, port, options))
 
 
@@ -106,6 +106,9 @@ fake_llm_command.example = EXAMPLE  # type: ignore[attr-defined]
 
 
 async def _serve(host: str, port: int, options: dict[str, Any]) -> int:
+    import asyncio
+    import signal
+
     from batchmill.testing.fake_llm.behaviour import Behaviour
     from batchmill.testing.fake_llm.fake import listen
 
