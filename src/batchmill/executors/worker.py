@@ -15,12 +15,12 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from batchmill.errors import BatchmillError
 from batchmill.executors import linux, logs
 from batchmill.executors.attempt import Attempt, Environment
-from batchmill.executors.channel import Gone, encode, receive, receive_bytes, send_bytes
+from batchmill.executors.channel import DONT_WAIT, Gone, encode, receive, receive_bytes, send_bytes
 from batchmill.executors.messages import Board, Cell, PreparedPaths, Setting, Unusable, Work, pack_end
 from batchmill.executors.meter import Meter
 from batchmill.executors.ports import Question
@@ -31,6 +31,9 @@ from batchmill.model.events import Event, Ready
 from batchmill.model.outcomes import LogSlice
 from batchmill.model.states import Mode
 from batchmill.model.tasks import TaskSource
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 
 class Place(NamedTuple):
@@ -55,6 +58,7 @@ class TalkPort:
         self.tickets = itertools.count(place.generation << 32)
         self._talk = place.talk
         self._one = threading.Lock()
+        self._waiting: dict[int, Future[Ack]] = {}  # coroutines of the job, by ticket
 
     def tell(self, event: Event) -> None:
         """See Port."""
@@ -75,8 +79,34 @@ class TalkPort:
                     return answer
 
     async def ask_later(self, question: Question) -> Ack:
-        """See Port. The job has the process for itself: waiting here stops nobody else."""
-        return self.ask(question)
+        """See Port. Other coroutines of the job go on: one of them may hold what this one waits for."""
+        import asyncio  # heavy, and running already wherever this is called
+
+        loop = asyncio.get_running_loop()
+        answer = self._waiting[question.ticket] = loop.create_future()
+        loop.add_reader(self._talk, self._read)
+        try:
+            self.tell(question)
+            ack: Ack = await answer
+            return ack
+        finally:
+            del self._waiting[question.ticket]
+            if not self._waiting:
+                loop.remove_reader(self._talk)
+
+    def _read(self) -> None:
+        """Take in one answer for a coroutine, if there is one."""
+        try:
+            message = pickle.loads(receive_bytes(self._talk, DONT_WAIT)[0])
+        except BlockingIOError:
+            return
+        except Gone as gone:
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(gone)
+            return
+        if isinstance(message, Ack) and (found := self._waiting.get(message.ticket)) and not found.done():
+            found.set_result(message)
 
     def log(self, job: int, text: str) -> None:
         """See Port."""

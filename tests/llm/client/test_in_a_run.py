@@ -67,13 +67,14 @@ def test_a_second_run_pays_for_what_is_new(tmp_path: Path, fake: FakeLLM) -> Non
     assert fake.counts.requests == 6
 
 
+@pytest.mark.parametrize("mode", ["async", "process"])
 @pytest.mark.parametrize("fake", [{"concurrency": 1, "latency": "5ms"}], indirect=True)
 def test_several_questions_of_a_job_may_be_on_their_way_within_its_limits(
-    tmp_path: Path, fake: FakeLLM, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fake: FakeLLM, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setenv("BATCHMILL_LIMITS", json.dumps({"openai": {"concurrency": 1}}))
 
-    done = run(tmp_path, tasks.ask_several, count=3, timeout="30s")
+    done = run(tmp_path, tasks.ask_several, mode, count=3, timeout="30s")
 
     assert done.counts["succeeded"] == 3
     assert (fake.counts.requests, fake.counts.refused) == (12, 0)
