@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +96,7 @@ def test_every_kind_of_file_is_asked_about_and_the_others_are_skipped(fake: Fake
     assert run.job("c").metrics["tokens_out"] == result["usage"]["output"]
 
 
-def test_one_more_file_is_one_more_request(fake: FakeLLM) -> None:
+def test_one_more_file_is_one_more_request_and_the_same_in_another_home_none(fake: FakeLLM) -> None:
     for number in range(5):
         Path(f"docs/{number}.txt").write_text(f"Ship {number}.")
     first = documents()
@@ -105,93 +104,79 @@ def test_one_more_file_is_one_more_request(fake: FakeLLM) -> None:
     second = documents()
     assert (first.counts["succeeded"], second.counts["succeeded"], second.counts["cached"]) == (5, 6, 5)
     assert fake.counts.requests == 6
-
-
-def test_the_same_answers_cost_nothing_in_another_home(fake: FakeLLM) -> None:
-    Path("docs/a.txt").write_text("Ship.")
-    first = documents()
+    before = [(outcome.result, outcome.metrics) for outcome in second.results()]
     shutil.rmtree(".batchmill")
-    second = documents()
-    assert fake.counts.requests == 1
-    assert second.job("a").result == first.job("a").result
-    assert second.job("a").metrics == first.job("a").metrics
+    third = documents()
+    assert fake.counts.requests == 6
+    assert [(outcome.result, outcome.metrics) for outcome in third.results()] == before
 
 
-def test_a_long_document_is_cut_as_far_as_the_service_wants(fake: FakeLLM) -> None:
-    text = "".join(f"Sentence number {n} tells of a ship.\n" for n in range(100))
-    Path("docs/long.txt").write_text(text)
-    run = documents(chunk_overlap=0, max_tokens=20)
-    result = run.job("long").result
-    assert result["chunks"] >= 3
-    assert result["text"]
+def test_jobs_ask_in_every_way(fake: FakeLLM) -> None:
+    long = "".join(f"Sentence number {n} tells of a ship.\n" for n in range(100))
+    Path("long.txt").write_text(long)
+    Path("a.txt").write_text("Ship.")
+    files.image(Path("sign.png"))
+    files.pdf(Path("scan.pdf"), "", "")
+    Path("tickets.csv").write_text(
+        "name,text,prompt,customer\nann,It does not start,Answer {{ customer }}: {{ text }},Ann\n"
+    )
+    jobs = {
+        "long": {"file": "long.txt", "chunk_overlap": 0, "max_tokens": 20},
+        "label": {"file": "a.txt", "template": "classify", "labels": ["a", "b"]},
+        "questions": {"file": "a.txt", "template": "qa"},
+        "sign": {"file": "sign.png", "prompt": "Describe."},
+        "scan": {"file": "scan.pdf", "prompt": "Describe."},
+        "alone": {"prompt": "Write a motto."},
+    }
+    listed = [{"name": name, "params": {"prompt": "Sum up.", **params}} for name, params in jobs.items()]
+    for job in listed[1:3]:
+        del job["params"]["prompt"]
+    run = documents(prompt=None, jobs=listed, table={"from": "tickets.csv"})
+    assert run.counts["succeeded"] == 7
+    result = {outcome.name: outcome.result for outcome in run.results()}
     asked = [entry.text for entry in fake.log if entry.status == 200]
+
+    assert result["long"]["chunks"] >= 3
+    assert result["long"]["text"]
     assert sum(text.count("Sentence number") for text in asked) == 100
+    assert result["label"]["data"]["label"] in ("a", "b")
+    assert set(result["questions"]["answers"]) == {"topic", "purpose", "findings"}
+    assert result["questions"]["usage"]["requests"] == 3
+    assert sorted(text.count("[image") for text in asked if "Describe." in text) == [1, 2]
+    assert (result["scan"]["images"], result["sign"]["reader"]) == (2, "image")
+    assert (result["alone"]["file"], result["alone"]["bytes"]) == (None, 0)
+    assert "user: Answer Ann: It does not start" in asked
 
 
-def test_images_are_seen_by_a_model_that_sees(fake: FakeLLM) -> None:
-    files.image(Path("docs/sign.png"))
-    files.pdf(Path("docs/scan.pdf"), "", "")
-    run = documents()
-    assert ends(run) == {"sign.png": "succeeded", "scan.pdf": "succeeded"}
-    assert sorted(entry.text.count("[image") for entry in fake.log) == [1, 2]
-    assert run.job("scan").result["images"] == 2
-
-
-def test_answers_fit_their_schema(fake: FakeLLM) -> None:
-    Path("docs/a.txt").write_text("Ship.")
-    run = documents(prompt=None, template="classify", labels=["a", "b"])
-    assert run.job("a").result["data"]["label"] in ("a", "b")
-
-
-def test_questions_share_one_reading(fake: FakeLLM) -> None:
-    Path("docs/a.txt").write_text("Ship.")
-    run = documents(prompt=None, template="qa")
-    result = run.job("a").result
-    assert list(result["answers"]) == ["findings", "purpose", "topic"] or len(result["answers"]) == 3
-    assert result["usage"]["requests"] == fake.counts.requests == 3
-
-
-def test_rows_of_a_table_are_documents_with_values(fake: FakeLLM) -> None:
-    Path("tickets.csv").write_text("text,customer\nIt does not start,Ann\nToo loud,Bob\n")
-    documents(prompt="Answer {{ customer }}: {{ text }}", table={"from": "tickets.csv"})
-    assert sorted(entry.text for entry in fake.log) == [
-        "user: Answer Ann: It does not start",
-        "user: Answer Bob: Too loud",
-    ]
-
-
-def test_prompts_models_and_seeds_make_a_matrix(fake: FakeLLM) -> None:
+def test_prompts_models_and_seeds_make_a_matrix_as_many_at_a_time_as_settings_say(
+    fake: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (workload.task.concurrency, workload.task.timeout) == (5, 30.0)
+    monkeypatch.setenv("BATCHMILL_MAX_CONCURRENT", "1")
+    monkeypatch.setenv("BATCHMILL_TIMEOUT_PER_FILE", "45s")
+    assert (workload.task.concurrency, workload.task.timeout) == (1, 45.0)
     Path("docs/a.txt").write_text("Ship.")
     axes = {"prompt": ["Sum up.", "Translate."], "model": ["openai/m", "ollama/n"], "seed": [1, 2]}
     run = documents(files={"directory": "docs", "as": "file"}, matrix={"axes": axes}, prompt=None)
     assert run.counts["succeeded"] == fake.counts.requests == 8
+    assert fake.counts.max_in_flight == 1
 
 
 def test_a_workflow_runs_as_it_is(fake: FakeLLM) -> None:
-    shutil.copy(WORKFLOW, "workflow.yaml")
+    bare = WORKFLOW.read_text().replace("model: openai/gpt-4o-mini\n      messages", "model: llama3.2\n      messages")
+    Path("workflow.yaml").write_text(bare)
     for name in ("notes", "photos"):
         Path(name).mkdir()
     Path("notes/one.md").write_text("We saw three whales.")
+    Path("notes/two.txt").write_text("not asked for")
     for name, colour in (("plate-01", "red"), ("plate-02", "blue")):
         files.image(Path(f"photos/{name}.jpg"), colour=colour)
-    Path("notes/two.txt").write_text("not asked for")
     run = batchmill.run("workflow.yaml", progress=False, limits={"workers": 1})
     assert run.counts["succeeded"] == 4
-    texts = sorted(entry.text for entry in fake.log)
-    assert any("three sentences:\n\nWe saw three whales." in text for text in texts)
-    assert sum("[image" in text for text in texts) == 2
-    assert any("motto" in text for text in texts)
-
-
-def test_a_bare_model_of_a_workflow_is_ollamas(fake: FakeLLM) -> None:
-    Path("docs/a.txt").write_text("Ship.")
-    task = {"name": "t", "protocol": "llm/v1", "method": "llm/chat"}
-    messages = [{"role": "user", "content": "Sum up."}]
-    params = {"model": "llama3.2", "directory": "docs", "messages": messages}
-    Path("w.json").write_text(json.dumps({"name": "w", "tasks": [{**task, "params": params}]}))
-    run = batchmill.run("w.json", progress=False)
-    assert run.counts["succeeded"] == 1
-    assert [(entry.family, entry.model) for entry in fake.log] == [("ollama", "llama3.2")]
+    asked = {entry.text: (entry.family, entry.model) for entry in fake.log}
+    assert any("three sentences:\n\nWe saw three whales." in text for text in asked)
+    assert sum("[image" in text for text in asked) == 2
+    assert [of for text, of in asked.items() if "motto" in text] == [("ollama", "llama3.2")]  # a bare name
 
 
 def test_nobody_listening_is_one_error_before_the_first_job(
@@ -214,20 +199,9 @@ def test_skipped_files_can_count_as_failure(fake: FakeLLM) -> None:
     Path("m.yaml").write_text(
         "task: documents\ndefaults: {prompt: Sum up., model: openai/m}\nfiles: {directory: docs, as: file}\n"
     )
-    assert command(["run", "m.yaml", "--output", "quiet"]) == 0
     assert command(["run", "m.yaml", "--output", "quiet", "--fail-on", "skipped"]) == 1
+    assert command(["run", "m.yaml", "--output", "quiet"]) == 0
     assert fake.counts.requests == 0
-
-
-def test_settings_bound_how_many_files_and_how_long(fake: FakeLLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (workload.task.concurrency, workload.task.timeout) == (5, 30.0)
-    monkeypatch.setenv("BATCHMILL_MAX_CONCURRENT", "1")
-    monkeypatch.setenv("BATCHMILL_TIMEOUT_PER_FILE", "45s")
-    assert (workload.task.concurrency, workload.task.timeout) == (1, 45.0)
-    for number in range(4):
-        Path(f"docs/{number}.txt").write_text(f"Ship {number}.")
-    documents()
-    assert (fake.counts.requests, fake.counts.max_in_flight) == (4, 1)
 
 
 def test_broken_settings_are_told_with_their_line(fake: FakeLLM, capsys: pytest.CaptureFixture[str]) -> None:
