@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
+from batchmill.core.lost import LostCall
 from batchmill.core.policy import Place, Policy, Traits
 from batchmill.core.scheduler import Scheduler
 from batchmill.model import commands as do
@@ -196,3 +199,36 @@ def test_a_hook_and_a_function_that_their_worker_never_read_are_sent_again() -> 
     assert hand.act.acks == []
     (again,) = hand.step(ev.Ready(0.0, 0, 200)).starts
     assert (again.hook, again.payload) == ("offload", b"work")
+
+
+@pytest.mark.parametrize(("sent", "state", "cost"), [(True, "settled", 30), (False, "released", 0)])
+def test_what_came_of_a_call_that_a_kill_cut_short_is_settled_by_a_later_attempt(
+    sent: bool, state: str, cost: int
+) -> None:
+    lost = (LostCall(4, 1, "q", "k", 100), LostCall(5, 1, "q", "k", 100), LostCall(6, 2, "q", "k", 100))
+    hand = Hand(rows(1), Policy(workers(1), Limits(budget=1000), spent=400, next_call=7, lost=lost))
+    found = ev.CallFound(0.0, 0, 1, "q", "k", 3, 30, sent, b"{}")
+    hand.step(found)
+    assert hand.facts(facts.CallClosed)[-1][1:5] == (5, state, 3 if sent else 0, cost)
+    assert hand.scheduler.state.desk.spent == 400 - 100 + cost
+
+
+def test_a_call_whose_answer_nobody_saw_is_settled_in_the_same_invocation() -> None:
+    hand = Hand(rows(1), Policy(workers(1), Limits(budget=1000)))
+    hand.step(call(1))
+    hand.step()
+    hand.step(ev.CallSettled(0.0, 0, 1, 1, 1, 100, True, answered=False))
+    assert [closed.state for closed in hand.facts(facts.CallClosed)] == ["unknown"]
+    assert hand.scheduler.state.desk.spent == 100
+    hand.step(ev.CallFound(0.0, 0, 1, "q", "key-1", 3, 30, True))
+    assert [closed.state for closed in hand.facts(facts.CallClosed)] == ["settled"]
+    assert hand.scheduler.state.desk.spent == 30
+
+
+@pytest.mark.parametrize(("sent", "failed", "hits"), [(True, False, 1), (True, True, 0), (False, False, 0)])
+def test_a_reply_without_a_call_that_was_lost_was_at_hand(sent: bool, failed: bool, hits: int) -> None:
+    hand = Hand(rows(1), Policy(workers(1), Limits(budget=1000)))
+    hand.step(ev.CallFound(0.0, 0, 1, "q", "k", 3, 30, sent, b"{}", failed))
+    assert len(hand.facts(facts.CallCached)) == hits
+    assert hand.facts(facts.CallClosed) == []
+    assert hand.scheduler.state.desk.spent == 0

@@ -28,7 +28,16 @@ from batchmill.executors.ports import Port
 from batchmill.executors.runner import to_json
 from batchmill.executors.seeding import seed_of
 from batchmill.model.commands import Ack
-from batchmill.model.events import CallAsked, CallCached, OffloadAsked, Progress, StepDone, WaitBegan, WaitEnded
+from batchmill.model.events import (
+    CallAsked,
+    CallCached,
+    CallFound,
+    OffloadAsked,
+    Progress,
+    StepDone,
+    WaitBegan,
+    WaitEnded,
+)
 from batchmill.model.jobs import SavedStep
 from batchmill.model.limits import QuotaLimit
 from batchmill.model.outcomes import Artifact, Blob
@@ -179,6 +188,25 @@ class Context:
         """Record that a request need not leave, since its reply is at hand: it counts, and costs nothing."""
         data = to_json(dict(usage or {}))
         self._port.tell(CallCached(time.monotonic(), self._port.slot, self.job, quota, key, data))
+
+    def call_found(
+        self,
+        *,
+        quota: str,
+        key: str,
+        usage: Mapping[str, Any] | None = None,
+        tokens: int = 0,
+        cost: Dollars = 0,
+        sent: bool = True,
+    ) -> None:
+        """Record what became of a call of an earlier attempt of this job, whose end nobody saw since a kill came first.
+
+        It is settled as `Call.settle` would have done. Where there is no such call of this quota and key, this counts
+        as a cache hit; with `sent=False`, or a `failure` in `usage`, as nothing.
+        """
+        details, now = dict(usage or {}), time.monotonic()
+        settled = (tokens, micro_cents(cost), sent, to_json(details), bool(details.get("failure")))
+        self._port.tell(CallFound(now, self._port.slot, self.job, quota, key, *settled))
 
     def sleep(self, seconds: float) -> Any:
         """Wait, as before another try at a service: `seconds` that do not count against the timeout.

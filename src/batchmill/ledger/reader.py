@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from batchmill.core.lost import LostCall
 from batchmill.errors import LedgerError, RunNotFound
 from batchmill.ledger.database import connect_reader, ledger_errors
 from batchmill.ledger.migrations import check_version, version_of
@@ -88,12 +89,19 @@ class LedgerReader:
         hooks = self._all("SELECT hook, task FROM hooks WHERE state = 'succeeded'")
         ((last,),) = self._all("SELECT coalesce(max(id), 0) FROM calls")
         ((unknown,),) = self._all("SELECT coalesce(sum(cost), 0) FROM calls WHERE state IN ('unknown', 'reserved')")
-        past = Past(frozenset(hooks), last + 1, self.run().spent + unknown, unknown)
+        query = "SELECT id, job, quota, key, cost FROM calls WHERE state = 'unknown' ORDER BY id"
+        lost = tuple(LostCall(*row) for row in self._all(query))
+        past = Past(frozenset(hooks), last + 1, self.run().spent + unknown, unknown, lost=lost)
         if since is None:
             return past
         by_quota = self._all("SELECT quota, sum(cost) FROM calls GROUP BY quota")
-        ((recently,),) = self._all("SELECT coalesce(sum(cost), 0) FROM calls WHERE reserved >= ?", (since,))
-        return past._replace(spent_today=recently, spent_of=tuple(by_quota))
+        return past._replace(spent_today=self.spent_since(since), spent_of=tuple(by_quota))
+
+    def spent_since(self, since: float) -> int:
+        """Micro-cents of the calls that ended since a wall time, or are open; nobody knows the end of some."""
+        query = "SELECT coalesce(sum(cost), 0) FROM calls WHERE coalesce(closed, ?) >= ?"
+        ((spent,),) = self._all(query, (since, since))
+        return int(spent)
 
     def waiting(self) -> dict[int, int]:
         """The lanes of the jobs that wait for another attempt, by their numbers."""

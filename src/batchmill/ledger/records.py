@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from batchmill.core.lost import LostCall
 from batchmill.model.jobs import Row
 from batchmill.model.states import RunState
 
@@ -44,6 +45,7 @@ class Past(NamedTuple):
     unknown: int = 0  # of that, micro-cents of calls whose end nobody knows
     spent_today: int = 0
     spent_of: tuple[tuple[str, int], ...] = ()  # by quota
+    lost: tuple[LostCall, ...] = ()  # the calls whose end nobody knows
     waiting: Mapping[int, int] = {}
 
 

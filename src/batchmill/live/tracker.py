@@ -20,6 +20,7 @@ from batchmill.model.commands import Published, Start
 from batchmill.model.events import (
     Asked,
     CallCached,
+    CallFound,
     CallSettled,
     Died,
     Event,
@@ -144,6 +145,7 @@ class Tracker:
             Loaded: self._loaded,
             CallSettled: self._settled,
             CallCached: self._spared,
+            CallFound: self._found,
             LimitSeen: self._limited,
             Recalled: self._recalled,
             Died: self._died,
@@ -234,6 +236,11 @@ class Tracker:
             usage = pydantic_core.from_json(event.usage)
             self._tokens_in += _count(usage.get("input"))
             self._tokens_out += _count(usage.get("output"))
+
+    def _found(self, event: CallFound) -> None:
+        usage = pydantic_core.from_json(event.usage)
+        self._tokens_in += _count(usage.get("input"))
+        self._tokens_out += _count(usage.get("output"))
 
     def _spared(self, event: CallCached) -> None:
         self._call_hits += 1

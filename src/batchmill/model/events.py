@@ -171,6 +171,22 @@ class CallCached(NamedTuple):
     usage: bytes = b"{}"
 
 
+class CallFound(NamedTuple):
+    """What came of a call of an earlier attempt of the job, whose end nobody saw. Where there is none, a reply was at
+    hand, unless it `failed` or was not `sent`."""
+
+    at: float
+    slot: int
+    job: int
+    quota: str
+    key: str
+    tokens: int
+    cost: int
+    sent: bool
+    usage: bytes = b"{}"
+    failed: bool = False
+
+
 class LimitSeen(NamedTuple):
     """A service told its limit, or asked to wait: no call of this quota before `pause_until`.
 
@@ -288,6 +304,7 @@ Event = (
     | CallAsked
     | CallSettled
     | CallCached
+    | CallFound
     | LimitSeen
     | Lent
     | WaitBegan

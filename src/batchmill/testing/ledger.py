@@ -194,7 +194,7 @@ class SimulatedLedger:
         self.calls[fact.call] = ("reserved", fact.cost)
 
     def _call_closed(self, fact: facts.CallClosed) -> None:
-        if self.calls[fact.call][0] != "reserved":
+        if self.calls[fact.call][0] not in ("reserved", "unknown"):
             raise InternalError(f"call {fact.call} is closed twice")
         self.calls[fact.call] = (fact.state, fact.cost)
 

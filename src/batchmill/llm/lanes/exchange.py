@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from decimal import Decimal
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
-from batchmill import QuotaLimit
+from batchmill import Context, QuotaLimit
 from batchmill.llm.bills import Bill, dollars
 from batchmill.llm.cache import ReplyCache, Stored
 from batchmill.llm.exchange import Desk, Done, Exchange
 from batchmill.llm.failures import Failure
-from batchmill.llm.lanes.lane import Lane, held, lane_of
-from batchmill.llm.lanes.store import Line
+from batchmill.llm.lanes.lane import Lane, held, lane_of, store_of_user
+from batchmill.llm.lanes.offers import unanswered
+from batchmill.llm.lanes.store import Found, Line
 from batchmill.llm.lanes.watch import Answer
 from batchmill.llm.messages import Reply
-from batchmill.llm.service import cache_of_user
+from batchmill.llm.service import cache_of_user, give_up_cache
 
 _NO_LIMIT = QuotaLimit(concurrency=1_000_000)  # nothing leaves with the grant
 _TURNS = 5  # with batches that never came to the provider
@@ -45,20 +48,59 @@ class BatchExchange(Exchange):
         line, cache = self._line(), cache_of_user(self._ctx.log)
         for _ in range(_TURNS):
             found = lane.find(line)
-            mine = found is not None and found.owner == self._desk.owner
             if found is not None and found.state == "open":
-                answer = await lane.wait(self._ctx, line, found.batch)
-            elif mine:  # that batch is over: what it brought is in the cache, or was no reply
-                return None if cache is None else self._stored(cache)
+                answer = await self._awaited(lane, line, found)
+            elif found is not None and self._is_mine(found):
+                return self._brought(found, cache)
             elif self._lane == "auto" and not await lane.is_worth_it(self._ctx):
                 return None
             else:
                 answer = await self._given(lane, line)
             if not answer.anew:
-                return self._ended(answer, cache)
+                return self._ended(answer)
             if cache is not None and (done := self._stored(cache)) is not None:
                 return done
         return None
+
+    def _is_mine(self, found: Found) -> bool:
+        return found.owner == self._desk.owner
+
+    async def _awaited(self, lane: Lane, line: Line, found: Found) -> Answer:
+        """What comes of a line that is in a batch already: that of an earlier attempt of this job, which a kill ended,
+        or another's."""
+        answer = await lane.wait(self._ctx, line, found.batch)
+        if self._is_mine(found):
+            self._requests += 1
+            self._close(self._bill(), self._earlier, answer)
+        elif answer.body is not None:
+            reply, failure = self._read(answer.body)
+            if reply is not None:
+                super()._note_hit(reply, failure)
+        return answer
+
+    def _brought(self, found: Found, cache: ReplyCache | None) -> Done | None:
+        """What a batch of this job that is over brought: a reply that is in the cache, and of no use there, or none."""
+        try:
+            stored = None if cache is None or found.state != "done" else cache.get(self._key)
+        except sqlite3.Error as error:
+            give_up_cache(self._ctx.log, error)
+            stored = None
+        body = None if stored is None else stored.body
+        failure = unanswered("missing", "its batch brought no reply") if body is None else None
+        answer = Answer(body, failure, found.batch.remote)
+        self._close(self._bill(), self._earlier, answer)
+        return self._ended(answer)
+
+    def _note_hit(self, reply: Reply, failure: Failure | None) -> None:
+        """A reply of a batch that this job paid for, and did not live to see, is no hit."""
+        store = store_of_user(self._ctx.log)
+        found = None if store is None else store.find(self._line().id)
+        if found is None or found.state == "failed" or not self._is_mine(found):
+            super()._note_hit(reply, failure)
+            return
+        bill = self._bill()
+        bill.batch, bill.status = found.batch.remote, 200
+        bill.settle(self._earlier, reply, failure, self._purpose)
 
     def _line(self) -> Line:
         owner = self._desk.owner
@@ -67,11 +109,10 @@ class BatchExchange(Exchange):
 
     async def _given(self, lane: Lane, line: Line) -> Answer:
         """Reserve what the line may cost, and put it into the next batch."""
-        price = self._model.price
-        bill = Bill(self._request, self._model.tokens, None if price is None else price.in_batches)
+        bill = self._bill()
         data = lane.offer.line(line.id.hex(), self._request)
         async with self._ctx.call(
-            quota=lane.quota,
+            quota=self._quota,
             key=self._key.hex(),
             tokens=bill.expected,
             cost=None if bill.most is None else dollars(bill.most),
@@ -79,15 +120,28 @@ class BatchExchange(Exchange):
         ) as call:
             self._requests += 1
             answer = await lane.give(self._ctx, line, data, bill.most)
-            if answer.anew:
-                call.settle({"model": self._request.model}, sent=False)
-            elif not answer.is_known:
-                call.settle({"model": self._request.model}, answered=False)
-            else:
-                self._settle(bill, call, answer)
+            self._close(bill, call, answer)
             return answer
 
-    def _settle(self, bill: Bill, call: Any, answer: Answer) -> None:
+    def _bill(self) -> Bill:
+        price = self._model.price
+        return Bill(self._request, self._model.tokens, None if price is None else price.in_batches)
+
+    @property
+    def _earlier(self) -> _Earlier:
+        """The call of an earlier attempt of the job."""
+        return _Earlier(self._ctx, self._quota, self._key.hex())
+
+    @property
+    def _quota(self) -> str:
+        """Batches have limits of their own."""
+        return f"{self._model.quota}/batch"
+
+    def _close(self, bill: Bill, call: Any, answer: Answer) -> None:
+        """Settle what a line came to."""
+        if answer.anew or not answer.is_known:
+            call.settle({"model": self._request.model}, sent=not answer.anew, answered=False)
+            return
         bill.batch = answer.remote
         reply, failure = self._reading(answer)
         if answer.body is not None:
@@ -97,7 +151,7 @@ class BatchExchange(Exchange):
     def _reading(self, answer: Answer) -> tuple[Reply | None, Failure | None]:
         return (None, answer.failure) if answer.body is None else self._read(answer.body)
 
-    def _ended(self, answer: Answer, cache: ReplyCache | None) -> Done | None:
+    def _ended(self, answer: Answer) -> Done | None:
         reply, failure = self._reading(answer)
         if failure is None:
             assert reply is not None
@@ -105,6 +159,27 @@ class BatchExchange(Exchange):
         if answer.is_open or failure.kind in _FINAL:
             raise self._error(failure)
         return None
+
+
+class _Earlier(NamedTuple):
+    """Stands for the call of an earlier attempt whose end nobody saw."""
+
+    ctx: Context
+    quota: str
+    key: str
+
+    def settle(
+        self,
+        usage: dict[str, Any],
+        *,
+        tokens: int = 0,
+        cost: Decimal | int | None = 0,
+        sent: bool = True,
+        answered: bool = True,
+    ) -> None:
+        """Say what it came to; where that is still not known, nothing is said."""
+        if answered or not sent:
+            self.ctx.call_found(quota=self.quota, key=self.key, usage=usage, tokens=tokens, cost=cost or 0, sent=sent)
 
 
 def kind_of(desk: Desk) -> type[Exchange]:

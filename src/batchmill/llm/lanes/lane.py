@@ -62,11 +62,6 @@ class Lane:
         self._gate = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def quota(self) -> str:
-        """Batches have limits of their own."""
-        return f"{self._model.quota}/batch"
-
     def find(self, line: Line) -> Found | None:
         """Where a line is, or was last."""
         return self._store.find(line.id)
@@ -201,14 +196,13 @@ def _fail(future: asyncio.Future[Answer], error: BaseException) -> None:
 
 async def held(ctx: Context, future: asyncio.Future[_Value]) -> _Value:
     """What a future comes to, waited for without losing the job's time. Cancelling the wait leaves the future alone."""
-    if future.done():
-        return future.result()
-    waiting = asyncio.ensure_future(ctx.sleep(_FOREVER))
-    try:
-        await asyncio.wait((waiting, future), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-        await asyncio.wait((waiting,))
+    while not future.done():
+        waiting = asyncio.ensure_future(ctx.sleep(_FOREVER))
+        try:
+            await asyncio.wait((waiting, future), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            await asyncio.wait((waiting,))
     return future.result()
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 _WAIT = 30.0  # seconds for the other processes that write
-KEPT = 30 * 86_400.0  # seconds for which a batch that ended is remembered
+KEPT = 30 * 86_400.0  # seconds for which a batch is remembered; replies are kept as long
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
   id TEXT PRIMARY KEY,            -- ours; the provider is told it where that is possible
@@ -222,10 +222,10 @@ class LaneStore:
             connection.execute("DELETE FROM batches WHERE id = ?", (batch,))
 
     def _purge(self) -> None:
-        old = "SELECT id FROM batches WHERE ended < ?"
+        before = time.time() - KEPT
         with self._writing() as connection:
-            connection.execute(f"DELETE FROM lines WHERE batch IN ({old})", (time.time() - KEPT,))
-            connection.execute("DELETE FROM batches WHERE ended < ?", (time.time() - KEPT,))
+            connection.execute("DELETE FROM lines WHERE batch IN (SELECT id FROM batches WHERE at < ?)", (before,))
+            connection.execute("DELETE FROM batches WHERE at < ?", (before,))
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
