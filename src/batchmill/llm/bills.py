@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -14,9 +15,15 @@ _SLACK = 256  # tokens of output beyond `max_tokens` that are believed: of thoug
 
 
 class Purpose:
-    """What a request is for: the `stage` of a cascade, and what its reply is worth. This one takes any reply."""
+    """What a request is for: the `stage` of a cascade, and what its reply is worth. This one takes any reply.
+
+    With `on_text` the reply is streamed, and each piece of its text told as it comes.
+    """
 
     stage = ""
+
+    def __init__(self, on_text: Callable[[str], None] | None = None) -> None:
+        self.on_text = on_text
 
     def judge(self, reply: Reply) -> str:
         """The rung of the ladder that the reply reached."""

@@ -45,6 +45,7 @@ class Rung(Purpose):
     """One request of the ladder: reads its reply, and remembers what came out."""
 
     def __init__(self, ascent: Ascent, label: str) -> None:
+        super().__init__(ascent.on_text)
         self.stage = ascent.stage
         self.value: Any = None
         self.misfit = ""
@@ -84,8 +85,16 @@ class Rung(Purpose):
 class Ascent:
     """One question on its way up. `run` is called once."""
 
-    def __init__(self, desk: Desk, cascade: Cascade, request: Request, shape: Shape | None, variant: str) -> None:
-        self.shape = shape
+    def __init__(
+        self,
+        desk: Desk,
+        cascade: Cascade,
+        request: Request,
+        shape: Shape | None,
+        variant: str,
+        on_text: Callable[[str], None] | None = None,
+    ) -> None:
+        self.shape, self.on_text = shape, on_text
         self.stage = ""
         self._desk, self._cascade, self._request, self._variant = desk, cascade, request, variant
         self._stages: list[Stage] = []
@@ -171,6 +180,7 @@ class Check(Purpose):
     """The question whether an answer is right: it costs, and saves nothing."""
 
     def __init__(self, ascent: Ascent) -> None:
+        super().__init__()
         self.stage = ascent.stage
         self._ascent = ascent
 

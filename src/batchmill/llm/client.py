@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -64,12 +64,14 @@ class LLM:
         stop: Sequence[str] = (),
         options: Mapping[str, Any] | None = None,
         variant: str = "",
+        on_text: Callable[[str], None] | None = None,
     ) -> Answer:
         """A model's answer to a text, or to messages.
 
         With a `schema` (JSON Schema or a pydantic model) the answer's `value` fits it: what does not is repaired, asked
         for again, and asked of the next model of the cascade. What is not given comes from the settings. `variant`
-        tells apart requests that are equal and should not share a reply, such as samples.
+        tells apart requests that are equal and should not share a reply, such as samples. With `on_text` the reply is
+        streamed: it is called with each piece of text, from the beginning again when a request is tried again.
         Raises ModelError when there is no answer, Permanent when a limit of the run refuses.
         """
         desk = self._desk()
@@ -86,9 +88,10 @@ class LLM:
             options or {},
         )
         if shape is None and isinstance(model, str):
-            return plain_answer(model, await exchange(desk, request, _PLAIN, variant))
+            purpose = _PLAIN if on_text is None else Purpose(on_text)
+            return plain_answer(model, await exchange(desk, request, purpose, variant))
         cascade = Cascade((model,)) if isinstance(model, str) else model
-        return await Ascent(desk, cascade, request, shape, variant).run()
+        return await Ascent(desk, cascade, request, shape, variant, on_text).run()
 
     async def complete(self, request: Request, *, variant: str = "") -> Reply:
         """The reply to a complete request. Raises as `ask` does."""

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import sqlite3
 import time
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from batchmill import Context, __version__
@@ -24,6 +25,7 @@ from batchmill.llm.routes import USELESS, Way
 from batchmill.llm.secrets import conceal_bytes
 from batchmill.llm.service import Model, Service, cache_of_user, give_up_cache
 from batchmill.llm.settings import Lane
+from batchmill.llm.streaming import collect
 from batchmill.llm.structured import prompted
 from batchmill.llm.transport import HttpReply, TransportError
 
@@ -119,6 +121,8 @@ class Exchange:
         self._note_hit(reply, failure)
         if failure is not None:
             raise self._error(failure)
+        if self._purpose.on_text is not None:
+            self._purpose.on_text(reply.text)
         return self._done(reply)
 
     def _may_use(self, stored: Stored) -> bool:
@@ -191,15 +195,18 @@ class Exchange:
         self, bill: Bill, call: Any, way: Way, cache: ReplyCache | None
     ) -> tuple[Reply | None, Failure | None]:
         model, started = self._model, time.monotonic()
-        got: HttpReply | TransportError
+        got: HttpReply | TransportError | Malformed
         try:
-            sent = model.provider.encode(self._request, way.endpoint)
-            got = await model.transport.send(sent, self._service.timeouts)
-        except TransportError as error:
+            if self._purpose.on_text is None:
+                sent = model.provider.encode(self._request, way.endpoint)
+                got = await model.transport.send(sent, self._service.timeouts)
+            else:
+                got = await self._streamed(way, self._purpose.on_text)
+        except (TransportError, Malformed) as error:
             got = error
         bill.seconds = time.monotonic() - started
         failure = failures.classify(model.provider.family, got)
-        if isinstance(got, TransportError):
+        if not isinstance(got, HttpReply):
             return None, failure
         bill.status = got.status
         self._tell_limits(call, got, failure)
@@ -210,6 +217,12 @@ class Exchange:
         if failure is not None and failure.retry and cache is not None:
             cache.put_later(self._key, got.body, self._desk.owner, __version__)
         return reply, failure
+
+    async def _streamed(self, way: Way, on_text: Callable[[str], None]) -> HttpReply:
+        """The whole reply, whose text is told while it comes."""
+        model = self._model
+        sent = model.provider.encode(self._request, way.endpoint, stream=True)
+        return await collect(model.provider, model.transport.stream(sent, self._service.timeouts), on_text)
 
     def _read(self, body: bytes) -> tuple[Reply | None, Failure | None]:
         """The reply in a body of status 200, and what is wrong with it."""

@@ -217,3 +217,30 @@ def test_secrets_that_a_server_echoes_are_not_kept(monkeypatch: pytest.MonkeyPat
         assert b"sk-planted" not in kept
 
     with_fake(ask, answer=answers("your key is sk-planted-0123456789"))
+
+
+def test_text_may_be_seen_while_it_comes() -> None:
+    async def ask(fake: FakeLLM, settings: Settings) -> None:
+        job, pieces = RecordedJob(), list[str]()
+        answer = await job.llm(settings).ask("openai/m", "Hello", on_text=pieces.append)
+        assert len(pieces) > 1
+        assert "".join(pieces) == answer.text
+        assert job.rows[0].cost == fake.counts.cost
+        pieces.clear()
+        again = await job.llm(settings).ask("openai/m", "Hello", on_text=pieces.append)
+        assert (again.cached, pieces) == (True, [answer.text])
+        plain = await job.llm(settings).ask("openai/m", "Hello")
+        assert (plain.cached, plain.text) == (True, answer.text)
+
+    with_fake(ask)
+
+
+@pytest.mark.parametrize("fault", ["cut", "truncated", "server", "reset"])
+def test_a_stream_that_breaks_is_begun_again(fault: str) -> None:
+    async def ask(fake: FakeLLM, settings: Settings) -> None:
+        job, pieces = RecordedJob(), list[str]()
+        answer = await job.llm(settings).ask("openai/m", "Hello", on_text=pieces.append)
+        assert "".join(pieces).endswith(answer.text)
+        assert [kind is None for kind in failures(job.rows)] == [False, True]
+
+    with_fake(ask, script=[fault])
