@@ -8,7 +8,7 @@ from typing import Any
 
 from batchmill.llm import failures
 from batchmill.llm.failures import Failure
-from batchmill.llm.lanes.offers import Look, Result, Sent, Speaker, Trouble, unanswered
+from batchmill.llm.lanes.offers import Look, Result, Sent, Speaker, Trouble, id_of, plain, unanswered
 from batchmill.llm.messages import Request
 from batchmill.llm.providers import reading
 from batchmill.llm.providers.anthropic import Anthropic
@@ -41,16 +41,15 @@ class AnthropicBatches:
     async def submit(self, batch: str, lines: Sequence[bytes]) -> str:
         """Make a batch of the lines."""
         body = b'{"requests":[' + b",".join(lines) + b"]}"
-        made = await self._speaker.ask("POST", self._url, body)
-        return reading.text(made.get("id"))
+        return id_of(await self._speaker.ask("POST", self._url, body))
 
     async def find(self, sent: Sent, known: frozenset[str], lines: frozenset[str]) -> str | None:
         """The batch of this size, made since, that holds one of our lines."""
         async for batch in self._listed(sent.at - _SKEW):
-            remote = reading.text(batch.get("id"))
             counts = reading.mapping(batch.get("request_counts"))
-            if remote in known or sum(reading.count(n) or 0 for n in counts.values()) != sent.lines:
+            if sum(reading.count(n) or 0 for n in counts.values()) != sent.lines or batch.get("id") in known:
                 continue
+            remote = id_of(batch)
             if batch.get("processing_status") != "ended":
                 raise Trouble(_UNDECIDED)
             async for result in self.results(Look("ended", outputs=(remote,))):
@@ -69,7 +68,7 @@ class AnthropicBatches:
                 yield batch
             if not page.get("has_more") or not found:
                 return
-            after = f"&after_id={reading.text(found[-1].get('id'))}"
+            after = f"&after_id={id_of(found[-1])}"
 
     async def look(self, remote: str) -> Look:
         """How far a batch is."""
@@ -78,7 +77,7 @@ class AnthropicBatches:
         told = reading.mapping(batch.get("request_counts"))
         counts = {name: reading.count(told.get(name)) or 0 for name in ("succeeded", "errored", "canceled", "expired")}
         done = counts.pop("succeeded")
-        return Look(status, done, sum(counts.values()), status == "ended", (remote,))
+        return Look(plain(status), done, sum(counts.values()), status == "ended", (remote,))
 
     async def results(self, look: Look) -> AsyncIterator[Result]:
         """What became of the lines; what was not worked on is among them."""
@@ -107,7 +106,7 @@ def result(line: Mapping[str, Any]) -> Result:
         body = reading.write(error if "error" in error else {"error": error})
         failure = failures.classify("anthropic", HttpReply(200, {}, body))
         return Result(id, None, failure or unanswered(kind, "the request failed in its batch"))
-    return Result(id, None, unanswered(kind, f"the request was not worked on in its batch: {kind[:50] or 'no reason'}"))
+    return Result(id, None, unanswered(kind, f"the request was not worked on in its batch: {kind or 'no reason'}"))
 
 
 def _time_of(batch: Mapping[str, Any]) -> float:

@@ -232,9 +232,14 @@ def _run_without_asking(manifest: str, written: Path, folder: str, home: str | N
     from batchmill.llm.settings import as_environment, load
 
     lanes = load().lanes.model_copy(update={"export": str(written)})
-    os.environ |= as_environment({"lanes": lanes.model_dump()})  # for the workers
     name = f"{Path(manifest).stem}-export"
-    return batchmill.run(manifest, name=name, output=f"{folder}/results", home=home, progress=False)
+    before = dict(os.environ)
+    os.environ |= as_environment({"lanes": lanes.model_dump()})  # for the workers
+    try:
+        return batchmill.run(manifest, name=name, output=f"{folder}/results", home=home, progress=False)
+    finally:
+        os.environ.clear()
+        os.environ |= before
 
 
 def _remove(run: str, home: str | None) -> None:

@@ -22,6 +22,7 @@ from batchmill.llm.service import cache_of_user, give_up_cache
 
 _NO_LIMIT = QuotaLimit(concurrency=1_000_000)  # nothing leaves with the grant
 _TURNS = 5  # with batches that never came to the provider
+_NO_BATCHES = frozenset({404, 405, 501})
 _FINAL = frozenset({"too_long", "refusal"})  # of lines that would fail alike when asked live
 
 
@@ -57,6 +58,7 @@ class BatchExchange(Exchange):
             else:
                 answer = await self._given(lane, line)
             if not answer.anew:
+                self._learn(lane, answer)
                 return self._ended(answer)
             if cache is not None and (done := self._stored(cache)) is not None:
                 return done
@@ -150,6 +152,13 @@ class BatchExchange(Exchange):
 
     def _reading(self, answer: Answer) -> tuple[Reply | None, Failure | None]:
         return (None, answer.failure) if answer.body is None else self._read(answer.body)
+
+    def _learn(self, lane: Lane, answer: Answer) -> None:
+        """Nothing more is gathered for an address that has no batches."""
+        failure = answer.failure
+        if failure is not None and not failure.sent and failure.status in _NO_BATCHES and not lane.is_closed:
+            lane.is_closed = True
+            self._ctx.log(f"`{self._request.model}` is asked live: there are no batches at its address")
 
     def _ended(self, answer: Answer) -> Done | None:
         reply, failure = self._reading(answer)

@@ -59,6 +59,7 @@ class Lane:
         self._watches: dict[str, Watch] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._room = self.offer.most_lines  # of a batch, as far as is known
+        self.is_closed = False  # there are no batches at this address
         self._gate = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -197,6 +198,9 @@ def _fail(future: asyncio.Future[Answer], error: BaseException) -> None:
 async def held(ctx: Context, future: asyncio.Future[_Value]) -> _Value:
     """What a future comes to, waited for without losing the job's time. Cancelling the wait leaves the future alone."""
     while not future.done():
+        if not inspect.iscoroutinefunction(ctx.sleep):
+            await asyncio.wait((future,))
+            break
         waiting = asyncio.ensure_future(ctx.sleep(_FOREVER))
         try:
             await asyncio.wait((waiting, future), return_when=asyncio.FIRST_COMPLETED)
@@ -221,7 +225,7 @@ async def lane_of(service: Service, model: Model, ctx: Context) -> Lane | None:
         service.lanes[model.name] = _opened(service, model, transport, ctx)
         await service.close_at_the_end(transport)
     lane: Lane | None = service.lanes[model.name]
-    return lane
+    return None if lane is None or lane.is_closed else lane
 
 
 def _opened(service: Service, model: Model, transport: Transport, ctx: Context) -> Lane | None:

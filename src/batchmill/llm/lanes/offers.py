@@ -5,6 +5,7 @@ And the one way in which it is spoken to: JSON there and back, or lines back; fa
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -13,8 +14,11 @@ from batchmill.llm.failures import Failure
 from batchmill.llm.messages import Request
 from batchmill.llm.providers import reading
 from batchmill.llm.providers.base import Malformed
+from batchmill.llm.secrets import conceal
 from batchmill.llm.transport import HttpReply, HttpRequest, StatusError, Timeouts, Transport, TransportError
 
+_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.:-]{0,200}")
+_LONGEST = 300  # characters of a message that are kept
 _READ = 300.0  # seconds between two bytes: a provider may look through a whole file before it answers
 
 
@@ -136,4 +140,17 @@ class Speaker:
 
 def unanswered(kind: str, why: str) -> Failure:
     """Why there is no reply to a line that nobody bills."""
-    return Failure("timeout" if kind == "expired" else "server", why, retry=True, status=408)
+    return Failure("timeout" if kind == "expired" else "server", plain(why), retry=True, status=408)
+
+
+def id_of(told: Mapping[str, Any]) -> str:
+    """The id in what a provider told of a file or a batch. Raises Trouble where it has none that can be in a URL."""
+    id = reading.text(told.get("id"))
+    if not _ID.fullmatch(id):
+        raise Trouble(Failure("malformed", "the provider's answer names no file or batch", retry=True, status=200))
+    return id
+
+
+def plain(said: str) -> str:
+    """What a provider said, as one line that can be shown."""
+    return " ".join("".join(c if c.isprintable() else " " for c in conceal(said[:_LONGEST])).split())

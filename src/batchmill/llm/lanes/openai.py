@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from batchmill.llm import failures
-from batchmill.llm.lanes.offers import Look, Result, Sent, Speaker, unanswered
+from batchmill.llm.lanes.offers import Look, Result, Sent, Speaker, id_of, plain, unanswered
 from batchmill.llm.messages import Request
 from batchmill.llm.providers import reading
 from batchmill.llm.providers.base import Endpoint
@@ -42,19 +42,18 @@ class OpenAIBatches:
 
     async def _make(self, batch: str, file: Mapping[str, Any]) -> str:
         asked = {
-            "input_file_id": reading.text(file.get("id")),
+            "input_file_id": id_of(file),
             "endpoint": PATH,
             "completion_window": "24h",
             "metadata": {"batchmill": batch},
         }
-        made = await self._speaker.ask("POST", f"{self._url}/batches", reading.write(asked))
-        return reading.text(made.get("id"))
+        return id_of(await self._speaker.ask("POST", f"{self._url}/batches", reading.write(asked)))
 
     async def find(self, sent: Sent, known: frozenset[str], lines: frozenset[str]) -> str | None:
         """The batch with our id in its metadata; where there is but its file, make one of that."""
         async for batch in self._listed("batches?limit=100", sent):
             if reading.mapping(batch.get("metadata")).get("batchmill") == sent.id:
-                return reading.text(batch.get("id"))
+                return id_of(batch)
         async for file in self._listed("files?purpose=batch&limit=10000", sent):
             if file.get("filename") == _file_name(sent.id):
                 return await self._make(sent.id, file)
@@ -71,20 +70,20 @@ class OpenAIBatches:
             oldest = found[-1].get("created_at") if found else None
             if not page.get("has_more") or not isinstance(oldest, int) or oldest < sent.at - _SKEW:
                 return
-            after = f"&after={reading.text(found[-1].get('id'))}"
+            after = f"&after={id_of(found[-1])}"
 
     async def look(self, remote: str) -> Look:
         """How far a batch is."""
         batch = await self._speaker.ask("GET", f"{self._url}/batches/{remote}")
         status = reading.text(batch.get("status"))
         counts = reading.mapping(batch.get("request_counts"))
-        files = (reading.text(batch.get(name)) for name in ("output_file_id", "error_file_id"))
+        files = (batch.get(name) for name in ("output_file_id", "error_file_id"))
         return Look(
-            status,
+            plain(status),
             reading.count(counts.get("completed")) or 0,
             reading.count(counts.get("failed")) or 0,
             status in _OVER,
-            tuple(file for file in files if file),
+            tuple(id_of({"id": file}) for file in files if file),
             _problem(batch) if status == "failed" else "",
             status == "failed" and any(error.get("code") == _FULL for error in _errors(batch)),
         )
@@ -116,11 +115,11 @@ def result(line: Mapping[str, Any]) -> Result:
         return Result(id, reply.body if failure is None else None, failure)
     why = reading.text(error.get("message")) or "the batch has no reply to this request"
     kind = "expired" if "expired" in reading.text(error.get("code")) else "server"
-    return Result(id, None, unanswered(kind, why[:300]))
+    return Result(id, None, unanswered(kind, why))
 
 
 def _problem(batch: Mapping[str, Any]) -> str:
-    return "; ".join(reading.text(error.get("message")) for error in _errors(batch)[:3])[:300] or "it was refused"
+    return plain("; ".join(reading.text(error.get("message")) for error in _errors(batch)[:3])) or "it was refused"
 
 
 def _errors(batch: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ class LaneStore:
     """The batches in one file. Any thread may use it, and any number of processes. Raises sqlite3.Error, OSError."""
 
     def __init__(self, folder: Path) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / "lanes.db"
         path.touch(mode=0o600)
@@ -101,6 +101,7 @@ class LaneStore:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.executescript(_SCHEMA)
+        self._reader = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
         self._keepers = folder / "lanes"
         self.keeper = self._begin_keeping()
         self._purge()
@@ -109,6 +110,7 @@ class LaneStore:
         """Keep no batch any longer."""
         with self._lock:
             self._connection.close()
+            self._reader.close()
         os.close(self._held)
         (self._keepers / self.keeper).unlink(missing_ok=True)
 
@@ -159,26 +161,26 @@ class LaneStore:
 
     def find(self, line: bytes) -> Found | None:
         """The batch that holds a line, else the last one that held it."""
-        with self._lock:
-            row = self._connection.execute(_FIND, (line,)).fetchone()
+        with self._reading:
+            row = self._reader.execute(_FIND, (line,)).fetchone()
         return None if row is None else Found(row[0], row[1], Batch(*row[2:]))
 
     def batch(self, id: str) -> Batch | None:
         """A batch as it is now."""
-        with self._lock:
-            row = self._connection.execute("SELECT * FROM batches WHERE id = ?", (id,)).fetchone()
+        with self._reading:
+            row = self._reader.execute("SELECT * FROM batches WHERE id = ?", (id,)).fetchone()
         return None if row is None else Batch(*row)
 
     def batches(self) -> list[Batch]:
         """All batches, the newest first."""
-        with self._lock:
-            rows = self._connection.execute("SELECT * FROM batches ORDER BY at DESC").fetchall()
+        with self._reading:
+            rows = self._reader.execute("SELECT * FROM batches ORDER BY at DESC").fetchall()
         return [Batch(*row) for row in rows]
 
     def open_lines(self, batch: str) -> dict[bytes, Line]:
         """The lines of a batch that nothing is known of yet."""
-        with self._lock:
-            rows = self._connection.execute(
+        with self._reading:
+            rows = self._reader.execute(
                 "SELECT id, key, owner FROM lines WHERE batch = ? AND state = 'open'", (batch,)
             ).fetchall()
         return {row[0]: Line(*row) for row in rows}
@@ -189,8 +191,7 @@ class LaneStore:
         """Write a batch down; on return it is on disk. Returns the ids of its lines: without those that an open batch
         has already. Where none is left, there is no batch."""
         with self._writing() as connection:
-            for line in lines:
-                connection.execute(_LINE, (line.id, batch.id, line.key, line.owner))
+            connection.executemany(_LINE, [(line.id, batch.id, line.key, line.owner) for line in lines])
             mine = {row[0] for row in connection.execute("SELECT id FROM lines WHERE batch = ?", (batch.id,))}
             if mine:
                 connection.execute(_BATCH, batch._replace(keeper=self.keeper, lines=len(mine)))
