@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from batchmill.driver import quotabook
-from batchmill.driver.lender import FILE, Lender, settle_day
+from batchmill.driver.lender import FILE, Lender
 from batchmill.driver.quotabook import QuotaBook, state_folder
 from batchmill.errors import HomeError
+from batchmill.ledger.paths import RunPaths
 from batchmill.model.commands import Borrow, MoneyAsk, QuotaAsk, Told
 from batchmill.model.events import Event, Lent, LimitSeen, QuotaLent
 from batchmill.model.limits import QuotaLimit, Rate
@@ -145,32 +146,32 @@ def test_the_money_of_a_day_is_shared_and_a_new_day_brings_more(book: Open) -> N
     assert money(other, 40, 0, 70, 100, day=1).money == 40 + 20
 
 
-def test_what_a_dead_invocation_held_is_spent_until_its_run_says_otherwise(
+def test_of_what_a_dead_invocation_held_as_much_is_spent_as_its_ledger_says(
     book: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quotabook, "_start_of", lambda pid: "dead")
-    dead = book("run")
-    money(dead, 20, 30, 20, 100)
+    money(book("run"), 20, 30, 20, 100)
+    money(book("run"), 0, 10, 0, 100)
     monkeypatch.undo()
     again, other = book("run"), book("other")
-    assert money(other, 0, 0, 0, 100).most == 30
-    again.settle_dead(25)  # so much of its calls have an end that nobody knows
+    assert money(other, 0, 0, 0, 100).most == 20
+    again.settle_dead(lambda since: 200, NOON)
+    assert money(other, 0, 0, 0, 100).most == 20
+    again.settle_dead(lambda since: 45, NOON)  # of them, 20 were told
     assert money(other, 0, 0, 0, 100).most == 55
-    again.settle_dead(0)
+    again.settle_dead(lambda since: 20, NOON)
     assert money(other, 0, 0, 0, 100).most == 80
-    other.settle_dead(0)
 
 
-def test_settling_by_hand_frees_the_day_s_money_or_spends_it(
-    state: Path, book: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for billed, most in ((False, 100), (True, 60)):
-        monkeypatch.setattr(quotabook, "_start_of", lambda pid: "dead")
-        money(book("/run", state), 0, 40, 0, 100)
-        monkeypatch.undo()
-        monkeypatch.setenv("XDG_STATE_HOME", str(state.parents[1]))
-        settle_day(Path("/run"), billed=billed)
-        assert money(book("other", state), 0, 0, 0, 100).most == most
+def test_the_ledger_is_asked_for_today_and_only_if_somebody_died(book: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    book("run").settle_dead(lambda since: asked.append(since) or 0, NOON)
+    assert asked == []
+    monkeypatch.setattr(quotabook, "_start_of", lambda pid: "dead")
+    money(book("run"), 0, 10, 0, 100)
+    monkeypatch.undo()
+    book("run").settle_dead(lambda since: asked.append(since) or 0, NOON)
+    assert asked == [NOON - 43_200.0]
 
 
 def test_the_file_is_the_user_s_own(book: Open, tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ FAREWELL = Borrow((QuotaAsk("q", TEN, unused=1),), MoneyAsk(7, 0, 0, None))
 
 def test_a_lender_answers_and_gives_back_at_the_end(state: Path, book: Open) -> None:
     post = Post()
-    lender = Lender(Path("/run"), 0, post)
+    lender = Lender(RunPaths(state.parents[1], "run-1"), post)
     lender.ask(QUESTION)
     assert len(post.next().quotas[0].times) == 1
     lender.close(lambda: FAREWELL)
@@ -235,7 +236,7 @@ def test_a_lender_answers_and_gives_back_at_the_end(state: Path, book: Open) -> 
 
 
 def test_a_lender_that_was_asked_nothing_makes_no_file(state: Path) -> None:
-    Lender(Path("/run"), 0, Post()).close(lambda: FAREWELL)
+    Lender(RunPaths(state.parents[1], "run-1"), Post()).close(lambda: FAREWELL)
     assert not state.exists()
 
 
@@ -244,7 +245,7 @@ def test_a_book_that_cannot_be_used_is_told_once_and_never_asked_again(state: Pa
     state.parent.mkdir(parents=True)
     _damage(state, damage)
     post = Post()
-    lender = Lender(Path("/run"), 0, post)
+    lender = Lender(RunPaths(state.parents[1], "run-1"), post)
     for _ in range(2):
         lender.ask(QUESTION)
     broken = post.next().broken

@@ -252,3 +252,12 @@ def words(path: InputFile, word: str, ctx: Context) -> dict[str, Any]:
 
 
 words_task = words
+
+
+async def stamp(folder: str, x: int, ctx: Context) -> int:
+    """Tells when its call left."""
+    async with ctx.call(quota="service/model", tokens=1, cost="0.01") as call:
+        tell(folder, f"{os.getpid()} {time.monotonic()}", "stamps.txt")
+        await asyncio.sleep(0.02)
+        call.settle({}, tokens=1)
+    return x

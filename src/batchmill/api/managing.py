@@ -167,7 +167,7 @@ def settle_calls(home: Path, reference: str, *, billed: bool = False) -> Settled
     paths = find(home, reference)
     with acquire(paths):
         settled = SettledCalls(paths.id, *invocation.settle_calls(paths, billed=billed))
-        settle_day(paths.folder, billed=billed)
+        settle_day(paths)
     with RunView(paths.folder) as view:
         rewrite_reports(view)
     return settled

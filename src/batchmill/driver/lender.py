@@ -9,23 +9,24 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
-from pathlib import Path
+from functools import partial
 
 from batchmill.driver.quotabook import QuotaBook, state_folder
 from batchmill.errors import BatchmillError
+from batchmill.ledger.paths import RunPaths
+from batchmill.ledger.reader import LedgerReader
 from batchmill.model.commands import Borrow
 from batchmill.model.events import Event, Lent
 
 FILE = "quota.db"
-_ALL = 1 << 62
 _NUMBERS = itertools.count(1)  # of the invocations in this process
 
 
 class Lender:
-    """Answers Borrow with Lent. `run` is the run's folder; `unknown` micro-cents of its earlier calls may be spent."""
+    """Answers Borrow with Lent."""
 
-    def __init__(self, run: Path, unknown: int, post: Callable[[Event], None]) -> None:
-        self._run, self._unknown, self._post = str(run), unknown, post
+    def __init__(self, run: RunPaths, post: Callable[[Event], None]) -> None:
+        self._run, self._post = run, post
         self.problem = ""  # why nothing is shared
         self._book: QuotaBook | None = None
         self._questions: queue.SimpleQueue[Borrow | None] = queue.SimpleQueue()
@@ -56,8 +57,8 @@ class Lender:
     def _answer(self, question: Borrow) -> None:
         try:
             if self._book is None:
-                self._book = QuotaBook(state_folder() / FILE, self._run, next(_NUMBERS))
-                self._book.settle_dead(self._unknown)
+                self._book = QuotaBook(state_folder() / FILE, str(self._run.folder), next(_NUMBERS))
+                self._book.settle_dead(partial(_spent_since, self._run), time.time())
             answer = self._book.borrow(question, time.monotonic(), time.time())
         except (sqlite3.Error, OSError, BatchmillError, LookupError, TypeError, ValueError) as error:
             self.problem = (
@@ -68,12 +69,17 @@ class Lender:
         self._post(answer)
 
 
-def settle_day(run: Path, *, billed: bool) -> None:
+def settle_day(run: RunPaths) -> None:
     """After the calls without an answer of a dead run were settled by hand: so are they in the day's money.
 
     A file that cannot be used counts for nobody.
     """
     file = state_folder() / FILE
     if file.is_file():
-        with suppress(sqlite3.Error, OSError, BatchmillError), closing(QuotaBook(file, str(run))) as book:
-            book.settle_dead(_ALL if billed else 0, billed=billed)
+        with suppress(sqlite3.Error, OSError, BatchmillError), closing(QuotaBook(file, str(run.folder))) as book:
+            book.settle_dead(partial(_spent_since, run), time.time())
+
+
+def _spent_since(run: RunPaths, since: float) -> int:
+    with LedgerReader(run.ledger) as reader:
+        return reader.spent_since(since)

@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -152,19 +153,22 @@ class QuotaBook:
         lost = sum(amount for process, amount in held if not self._is_alive(process, 0.0))
         return Day(spent, sum(amount for _, amount in held), lost)
 
-    def settle_dead(self, most: int, *, billed: bool = False) -> None:
-        """Of what dead invocations of this run hold, at most `most` remains; with `billed` it is spent."""
+    def settle_dead(self, spent_since: Callable[[float], int], wall: float) -> None:
+        """Dead invocations of this run may have spent all that was lent to them: its ledger knows what they did.
+
+        `spent_since` tells the micro-cents of its calls since a wall time, with those whose end nobody knows.
+        """
+        today = int(wall // DAY)
         with transaction(self._connection):
-            query = "SELECT day, process, held FROM money WHERE run = ? AND held > 0"
-            for day, process, held in self._connection.execute(query, (self._run,)).fetchall():
-                if self._is_alive(process, 0.0):
-                    continue
-                kept = min(held, most)
-                most -= kept
-                change = "spent = spent + ?, held = 0" if billed else "held = ?"
-                self._connection.execute(
-                    f"UPDATE money SET {change} WHERE day = ? AND process = ?", (kept, day, process)
-                )
+            query = "SELECT process, spent, held FROM money WHERE run = ? AND day = ?"
+            rows = self._connection.execute(query, (self._run, today)).fetchall()
+            dead = [(process, held) for process, _, held in rows if held and not self._is_alive(process, 0.0)]
+            left = max(0, spent_since(today * DAY) - sum(spent for _, spent, _ in rows)) if dead else 0
+            for process, held in dead:
+                kept = min(held, left)
+                left -= kept
+                change = "UPDATE money SET held = ? WHERE day = ? AND process = ?"
+                self._connection.execute(change, (kept, today, process))
 
     # --- who lives
 

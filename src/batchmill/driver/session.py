@@ -156,7 +156,7 @@ class Session:
             stack.callback(feeder.close)
             feeder.start()
             self._begin_plan(journal, inbox, stack)
-            lender = Lender(self.order.paths.folder, self.order.past.unknown, inbox.post)
+            lender = Lender(self.order.paths, inbox.post)
             stack.callback(lender.close, lambda: self.scheduler.state.desk.farewell(time.monotonic()))
             signals = stack.enter_context(interrupts.as_events(inbox.post, executor.interrupt))
             drive(self.scheduler, inbox, executor, journal, feeder, lender, self)
