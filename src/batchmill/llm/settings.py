@@ -97,6 +97,16 @@ class Settings(_Frozen):
     prices: dict[str, dict[str, float | str]] = {}  # `prices` knows what they mean
 
 
+ON_THIS_MACHINE = 300.0  # seconds for a file, unless the user says otherwise: a model on the CPU writes slowly
+
+
+def time_for_a_file(settings: Settings, model: str | None = None) -> float:
+    """Seconds that a file may take with a model (that of the settings)."""
+    usual = Settings.model_fields["timeout_per_file"].default
+    is_local = (model or settings.model).startswith("local/")
+    return ON_THIS_MACHINE if is_local and settings.timeout_per_file == usual else settings.timeout_per_file
+
+
 def load(
     folder: Path | None = None,
     flags: Mapping[str, Any] | None = None,

@@ -33,6 +33,8 @@ class Asked:
 
 def values(asked: Asked, settings: Settings) -> dict[str, Any]:
     """The values of the manifest. Raises UsageError when no file or no question is named."""
+    from batchmill.llm.settings import time_for_a_file
+
     params = {name: value for name, value in asked.params.items() if value is not None}
     if not params.keys() & {"prompt", "template", "questions"}:
         names = ", ".join(f"`{name}`" for name in templates.shipped())
@@ -40,7 +42,7 @@ def values(asked: Asked, settings: Settings) -> dict[str, Any]:
             "nothing is asked about the documents", hint=f"add `--prompt '...'`, or `--template` with one of {names}"
         )
     concurrency = settings.max_concurrent if settings.lane == "live" else max(settings.max_concurrent, IN_A_BATCH)
-    limits = {"concurrency": concurrency, "timeout": settings.timeout_per_file}
+    limits = {"concurrency": concurrency, "timeout": time_for_a_file(settings, params.get("model"))}
     given = {name: value for name, value in asked.limits.items() if value is not None}
     return {
         "name": asked.name or TASK,
