@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pydantic_core
 
 from batchmill import UsageError
+from batchmill.llm.extras import needed
 from batchmill.llm.messages import Usage
 
 MICRO_CENTS = 100_000_000  # in a US dollar
@@ -143,10 +144,10 @@ def _listed_price(provider: str, name: str) -> Price | None:
     from datetime import UTC, datetime
     from importlib.metadata import version
 
-    from genai_prices.data_snapshot import get_snapshot
-
     try:
-        listed, model = get_snapshot().find_provider_model(name, None, provider, None)
+        listed, model = (
+            needed("genai_prices.data_snapshot").get_snapshot().find_provider_model(name, None, provider, None)
+        )
     except LookupError:
         return None
     prices = {k: v for k, v in model.get_prices(datetime.now(UTC)).__dict__.items() if v is not None}

@@ -14,9 +14,10 @@ from importlib import import_module
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from batchmill import QuotaLimit, UsageError
+from batchmill import QuotaLimit
 from batchmill.llm import endpoints
 from batchmill.llm.cache import ReplyCache, state_folder
+from batchmill.llm.extras import needed
 from batchmill.llm.prices import Price, PriceList
 from batchmill.llm.providers.base import Provider
 from batchmill.llm.routes import Balancer
@@ -93,7 +94,9 @@ class Service:
             return self._given
         kind = type(provider)
         if kind not in self._transports:
-            self._transports[kind] = _opened(provider)
+            if provider.family != "python":  # which sends nothing
+                needed("aiohttp")
+            self._transports[kind] = endpoints.open_transport(provider)
             await self.close_at_the_end(self._transports[kind])
         return self._transports[kind]
 
@@ -101,13 +104,6 @@ class Service:
         """Close a transport when the loop ends."""
         self._closers.append(_close_with_the_loop(transport))
         await anext(self._closers[-1])
-
-
-def _opened(provider: Provider) -> Transport:
-    try:
-        return endpoints.open_transport(provider)
-    except ImportError as error:
-        raise missing_extra(error) from error
 
 
 def preload(*names: str) -> None:
@@ -118,13 +114,6 @@ def preload(*names: str) -> None:
     for name in names or ("batchmill.llm.http", "genai_prices.data", "jsonschema", "json_repair"):
         with suppress(ImportError):  # who needs it then says so
             import_module(name)
-
-
-def missing_extra(error: ImportError) -> UsageError:
-    """What to say when a package of the extra is not there."""
-    return UsageError(
-        f"language models need the package `{error.name}`", hint="pip install 'batchmill[llm]'", code="llm/extra"
-    )
 
 
 async def _close_with_the_loop(transport: Transport) -> AsyncGenerator[None, None]:

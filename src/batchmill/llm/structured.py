@@ -17,11 +17,13 @@ import pydantic_core
 from pydantic import BaseModel, ValidationError
 
 from batchmill import UsageError
+from batchmill.llm.extras import needed
 from batchmill.llm.messages import Message, Request
 
-_REPAIRED = 256 * 1024  # characters: a longer text is not repaired, since the time for it grows faster than the text
+_REPAIRED = 20_000_000  # characters times quotes and brackets: at worst a second of `json_repair`, which is not linear
 _SHOWN = 1_000  # characters of what is wrong that a model is told, and a user
 _LISTED = 8  # things that are wrong
+_BRACKET = re.compile(r"[\[{]")
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _JSON_ONLY = "Answer with one JSON value that fits this JSON Schema, and with nothing else:\n"
 
@@ -71,9 +73,7 @@ class SchemaShape:
     """The values that a JSON Schema admits: of draft 2020-12, unless it names another."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        import jsonschema
-        import referencing
-
+        jsonschema, referencing = needed("jsonschema"), needed("referencing")
         self.schema = schema
         kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
         try:
@@ -126,32 +126,30 @@ def _shape_of_text(text: str) -> Shape:
 
 def repaired(shape: Shape, text: str) -> Any:
     """The value that a text was meant to hold: in a fence, with talk around it, or with slips. Raises Misfit."""
-    for candidate in _candidates(text):
+    _, tag, said = text.rpartition("</think>")  # which may also stand in the value itself
+    texts = (said, text) if tag else (text,)
+    for candidate in (candidate for part in texts for candidate in _candidates(part)):
         try:
             return shape.read(candidate)
         except Misfit:
             continue
-    return shape.check(_mended(text))
+    return shape.check(_mended(said if _BRACKET.search(said) else text))
 
 
 def _candidates(text: str) -> Iterator[str]:
-    """Where JSON is looked for: after the thoughts, in fences, from the first bracket to the last."""
-    text = text.rpartition("</think>")[2]
+    """Where JSON is looked for: in fences, then from the first bracket to the last."""
     yield from (found[1] for found in _FENCE.finditer(text))
-    start = min((at for at in (text.find("{"), text.find("[")) if at >= 0), default=-1)
-    end = max(text.rfind("}"), text.rfind("]"))
-    if 0 <= start < end:
-        yield text[start : end + 1]
+    first, end = _BRACKET.search(text), max(text.rfind("}"), text.rfind("]"))
+    if first and first.start() < end:
+        yield text[first.start() : end + 1]
 
 
 def _mended(text: str) -> Any:
-    import json_repair
-
-    text = text.rpartition("</think>")[2]
-    if len(text) > _REPAIRED or not ("{" in text or "[" in text):
+    marks = sum(map(text.count, "\"'{["))
+    if not _BRACKET.search(text) or len(text) * marks > _REPAIRED:
         raise Misfit("it is not JSON")
     try:
-        return json_repair.loads(text)
+        return needed("json_repair").loads(text)
     except (ValueError, RecursionError) as error:
         raise Misfit("it is not JSON") from error
 

@@ -159,7 +159,20 @@ def test_a_pydantic_model_is_read_as_json_is() -> None:
         shape.read('{"title": "Dune", "year": -1}')
 
 
-@pytest.mark.parametrize("text", ["", "NaN", "[" * 100_000, '{"a":' * 5_000, "}{", "nothing", "{" + "a" * 300_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "NaN",
+        "[" * 100_000,
+        "{'" + "\"'" * 50_000 + "}",
+        "{" * 50_000 + "}" * 50_000,
+        '{"a":' * 5_000,
+        "}{",
+        "nothing",
+        "{" + "a" * 300_000,
+    ],
+)
 def test_hostile_texts_are_misfits(text: str) -> None:
     shape = shape_of(SCHEMA)
     with pytest.raises(Misfit):
