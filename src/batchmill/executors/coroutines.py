@@ -247,7 +247,10 @@ class AsyncWorker:
 
     def _read_talk(self) -> None:
         message = pickle.loads(receive_bytes(self._place.talk, DONT_WAIT)[0])
-        if isinstance(message, Ack):
+        if type(message) is list:
+            for ack in message:
+                self._port.answer(ack)
+        elif isinstance(message, Ack):
             self._port.answer(message)
         elif isinstance(message, Cancel):
             self._guard(self._read_jobs)  # it may wait there still

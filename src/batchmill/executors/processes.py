@@ -116,10 +116,16 @@ class ProcessExecutor:
 
     def ack(self, acks: Sequence[Ack]) -> None:
         """See `base.Executor`. An answer to a worker that is gone is dropped."""
+        many: dict[int, list[Ack]] = {}  # for the jobs of one loop: one message is as cheap as one answer
         for ack in acks:
-            line = self._slots[ack.slot].line
-            if line is not None:
-                self._say(line, encode(ack))
+            slot = self._slots[ack.slot]
+            if slot.spec.mode is Mode.ASYNC and ack.value is None:
+                many.setdefault(ack.slot, []).append(ack)
+            elif slot.line is not None:
+                self._say(slot.line, encode(ack))
+        for number, some in many.items():
+            if (line := self._slots[number].line) is not None:
+                self._say(line, encode(some))
 
     def set_prepared(self, prepared: Mapping[str, Mapping[str, str]]) -> None:
         """See `base.Executor`."""
