@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from batchmill.llm import ModelError
 from batchmill.llm.cache import state_folder
 from batchmill.llm.lanes.openai import OpenAIBatches
 from batchmill.llm.lanes.store import read_batches
+from batchmill.llm.lanes.watch import Watch
 from batchmill.testing import FakeLLM
 from tests.llm.lanes.jobs import HALF, LaneJob, ask, jobs, rows, settings_for, spent, states
 
@@ -171,5 +173,25 @@ def test_models_of_ones_own_machine_and_plain_jobs_are_asked_live() -> None:
         settings = settings_for(fake, endpoints={"vllm": fake.openai_url})
         assert (await LaneJob().llm(settings).ask("vllm/m", "Hello")).text
         assert (fake.counts.batches, fake.counts.requests) == (0, 1)
+
+    with_fake(check)
+
+
+def test_what_looks_after_a_batch_belongs_to_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers end what a job began when the job ends: here others still wait for the batch."""
+    job = ContextVar("job", default="none")
+    seen = []
+    run = Watch.run
+
+    async def watched(watch: Watch) -> None:
+        seen.append(job.get())
+        await run(watch)
+
+    monkeypatch.setattr(Watch, "run", watched)
+
+    async def check(fake: FakeLLM) -> None:
+        job.set("first")
+        await ask(jobs(2), settings_for(fake))
+        assert seen == ["none"]
 
     with_fake(check)
