@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -203,10 +204,12 @@ def _export(words: Sequence[str], to: Path | None, home: str | None) -> tuple[di
         written = Path(folder) / "requests.jsonl"
         written.touch()
         run = _run_without_asking(words[0], written, folder, home)
-        exported = publish(written, to)
-        counts = run.counts
-        failed = [outcome.reason for outcome, _ in zip(run.results("failed"), range(3), strict=False)]
+        counts, state, reason = run.counts, run.state, run.reason
+        failed = [outcome.reason for outcome in islice(run.results("failed"), 3)]
         _remove(run.id, home)
+        if state != "finished":
+            raise UsageError(f"the export {state}: {reason}", hint="nothing was written")
+        exported = publish(written, to)
     record = {
         "file": str(to),
         "requests": exported.requests,

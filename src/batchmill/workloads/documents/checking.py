@@ -23,6 +23,8 @@ def prepare(jobs: Iterable[Any], ctx: Context) -> None:
     from batchmill.llm.settings import load
 
     settings = load()
+    if settings.lanes.export:
+        return  # nothing will be asked
     for model in sorted(_models(jobs)):
         check_model(model, settings)
 
