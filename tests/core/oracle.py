@@ -177,10 +177,16 @@ class Judge:
             self.granted[item.job] += 1
             assert self.granted[item.job] <= self.reserved[item.job], "a grant before its commit"
 
+    @property
+    def budget(self) -> float:
+        """The smallest that holds for all calls: simulated ones are all of one day and one service."""
+        limits = self.policy.limits
+        given = (limits.budget, limits.budget_per_day, dict(limits.budgets).get("service"))
+        return min((money for money in given if money is not None), default=float("inf"))
+
     def on_sent(self, at: float, item: Sent) -> None:
         self.sent += item.cost
-        budget = self.policy.limits.budget
-        assert budget is None or self.sent <= budget, "the budget is exceeded"
+        assert self.sent <= self.budget, "the budget is exceeded"
 
     def on_published(self, at: float, item: do.Published) -> None:
         job = item.row.job
@@ -230,8 +236,7 @@ class Judge:
         if ledger.state is RunState.FINISHED:
             assert len(ledger.jobs) == len(ledger.plan)
             assert not any(record.state is JobState.PENDING for record in ledger.jobs.values())
-        budget = self.policy.limits.budget
-        assert budget is None or ledger.spent <= budget
+        assert ledger.spent <= self.budget
 
 
 def judge(simulation: Simulation) -> Simulation:

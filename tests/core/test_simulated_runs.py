@@ -61,6 +61,8 @@ def limits(chance: Random) -> Limits:
         memory=some(chance, 0.3, 100 * MB),
         total_memory=some(chance, 0.2, chance.choice((50 * MB, 250 * MB))),
         budget=some(chance, 0.3, chance.choice((0, 3_000, 20_000))),
+        budget_per_day=some(chance, 0.2, chance.choice((0, 3_000, 20_000))),
+        budgets=(("service", 10_000),) if chance.random() < 0.2 else (),
         max_failures=some(
             chance, 0.3, Failures(number=chance.randint(0, 5)) if chance.random() < 0.5 else Failures(fraction=0.2)
         ),
@@ -94,6 +96,7 @@ def faults(seed: int, chance: Random) -> FaultPlan:
         offloads=share(0.8),
         hooks_fail=share(0.3),
         commits_fail=share(0.02),
+        lender_fails=share(0.05),
     )
 
 
@@ -117,6 +120,7 @@ def simulation(seed: int) -> Simulation:
         window=chance.choice((2, 10, 1000)),
         drain_grace=chance.choice((0.1, 5.0)),
         everything=chance.random() < 0.9,
+        shared=chance.random() < 0.5,
         plan_whole=chance.random() < 0.2,
     )
     if chance.random() < 0.3:

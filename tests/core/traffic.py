@@ -9,13 +9,11 @@ from functools import partial
 from random import Random
 
 from batchmill.core.calls import CallDesk, Granted
-from batchmill.core.lending import Day, Others, lend, lend_money
 from batchmill.core.policy import Policy
-from batchmill.core.quota import Quota
-from batchmill.model.commands import Borrow, MoneyAsk, QuotaAsk
-from batchmill.model.events import CallAsked, Lent, LimitSeen, QuotaLent
+from batchmill.model.commands import Borrow
+from batchmill.model.events import CallAsked, LimitSeen
 from batchmill.model.limits import Limits, QuotaLimit
-from batchmill.testing import FakeClock
+from batchmill.testing import FakeClock, SimulatedLender
 
 QUOTA = "service/model/key"
 
@@ -45,42 +43,6 @@ class Bucket:
             return None
         self.refused += 1
         return self.says((1.0 - self.level) / self.rate)
-
-
-class Lender:
-    """Lends as `quota.db` does, without a file."""
-
-    def __init__(self) -> None:
-        self.quotas: dict[str, Quota] = {}
-        self.users: dict[tuple[str, int], tuple[int, int, float]] = {}
-        self.money: dict[int, tuple[int, int]] = {}  # run -> spent, held
-        self.dead: set[int] = set()
-        self.asked = 0
-
-    def answer(self, run: int, ask: Borrow, now: float) -> Lent:
-        """One transaction."""
-        self.asked += 1
-        quotas = tuple(self._lend(run, one, now) for one in ask.quotas)
-        money, most = (None, None) if ask.money is None else self._money(run, ask.money)
-        return Lent(now, quotas, money, most)
-
-    def _lend(self, run: int, ask: QuotaAsk, now: float) -> QuotaLent:
-        others = [u for (quota, user), u in self.users.items() if quota == ask.quota and user not in {run, *self.dead}]
-        active = [(slots, wanted) for slots, wanted, asked in others if wanted and asked > now - 2.0]
-        hungry = any(wanted > slots for slots, wanted in active)
-        starving = any(not slots for slots, _ in active)
-        around = Others(sum(slots for slots, _, _ in others), len(active), hungry, starving)
-        lent = lend(self.quotas.setdefault(ask.quota, Quota()), ask, around, now)
-        self.users[ask.quota, run] = (max(lent.slots or 0, ask.open), ask.slots, now)
-        return lent
-
-    def _money(self, run: int, ask: MoneyAsk) -> tuple[int, int | None]:
-        others = {other: row for other, row in self.money.items() if other != run}
-        lost = sum(held for other, (_, held) in others.items() if other in self.dead)
-        day = Day(sum(s for s, _ in others.values()), sum(h for _, h in others.values()), lost)
-        limit, most = lend_money(ask, day, ask.spent)
-        self.money[run] = (ask.spent, limit - ask.spent)
-        return limit, most
 
 
 class Run:
@@ -162,7 +124,7 @@ class World:
 
     def __init__(self, *, shared: bool = False, seed: int = 1, latency: float = 0.05, tokens: int = 1) -> None:
         self.clock, self.chance = FakeClock(), Random(seed)
-        self.lender = Lender() if shared else None
+        self.lender = SimulatedLender() if shared else None
         self.latency, self.commit, self.tokens = latency, 0.003, tokens
         self.runs: list[Run] = []
         self.serve: Callable[[Run, Granted], None] = self._never

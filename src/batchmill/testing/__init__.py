@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from batchmill.testing.fake_llm.fake import FakeLLM
     from batchmill.testing.faults import FaultPlan
     from batchmill.testing.ledger import Record, SimulatedFeed, SimulatedJournal, SimulatedLedger, Written
+    from batchmill.testing.lender import SimulatedLender
     from batchmill.testing.scripts import (
         SUCCESS,
         Call,
@@ -51,6 +52,7 @@ _HOMES = {
     "batchmill.testing.fake_llm.fake": "FakeLLM",
     "batchmill.testing.faults": "FaultPlan",
     "batchmill.testing.ledger": "Record SimulatedFeed SimulatedJournal SimulatedLedger Written",
+    "batchmill.testing.lender": "SimulatedLender",
     "batchmill.testing.scripts": "Call Crash Hang Offload SUCCESS Script Sleep Step Work failure skipped",
     "batchmill.testing.simulation": "Killed Opened Simulation Submitted rows workers",
 }
@@ -78,6 +80,7 @@ __all__ = [
     "SimulatedFeed",
     "SimulatedJournal",
     "SimulatedLedger",
+    "SimulatedLender",
     "Simulation",
     "Sleep",
     "Step",

@@ -40,6 +40,7 @@ class FaultPlan:
     offloads: float = 0.0
     hooks_fail: float = 0.0
     commits_fail: float = 0.0
+    lender_fails: float = 0.0  # for good, at a question to it
     scripts: Mapping[int, tuple[Script, ...]] = field(default_factory=dict)
 
     def script(self, row: Row, attempt: int) -> Script:

@@ -70,6 +70,7 @@ class SimulatedLedger:
         self.plan_done = False
         self.steps: dict[tuple[str, str], facts.StepSaved] = {}
         self.calls: dict[int, tuple[str, int]] = {}  # call -> (state, cost)
+        self.quotas: dict[int, str] = {}  # call -> its quota
         self.hooks: dict[tuple[str, str], Outcome] = {}
         self.state = RunState.PLANNING
         self.reason = ""
@@ -99,6 +100,11 @@ class SimulatedLedger:
     def spent(self) -> int:
         """Micro-cents settled, and those of calls of whose end nobody knows."""
         return sum(cost for _, cost in self.calls.values())
+
+    @property
+    def spent_of(self) -> tuple[tuple[str, int], ...]:
+        """The same by quota; a name may come several times."""
+        return tuple((self.quotas[call], cost) for call, (_, cost) in self.calls.items() if call in self.quotas)
 
     def waiting(self) -> dict[int, int]:
         """The lanes of the jobs that wait for another attempt, by their numbers."""
@@ -192,6 +198,7 @@ class SimulatedLedger:
         if fact.call in self.calls:
             raise InternalError(f"call {fact.call} is reserved twice")
         self.calls[fact.call] = ("reserved", fact.cost)
+        self.quotas[fact.call] = fact.quota
 
     def _call_closed(self, fact: facts.CallClosed) -> None:
         if self.calls[fact.call][0] not in ("reserved", "unknown"):

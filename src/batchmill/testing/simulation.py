@@ -13,12 +13,15 @@ from batchmill.core.policy import Place, Policy
 from batchmill.core.scheduler import Scheduler
 from batchmill.errors import InternalError
 from batchmill.model import events as ev
+from batchmill.model.commands import Borrow
+from batchmill.model.events import Lent
 from batchmill.model.jobs import Row, Source
 from batchmill.model.states import JobState, Mode, RunState
 from batchmill.testing.clock import INFINITY, FakeClock
 from batchmill.testing.executor import SimulatedExecutor
 from batchmill.testing.faults import FaultPlan
 from batchmill.testing.ledger import SimulatedFeed, SimulatedJournal, SimulatedLedger
+from batchmill.testing.lender import SimulatedLender
 from batchmill.testing.lines import line
 
 MOST_STEPS = 200_000  # of the scheduler, in one invocation
@@ -94,11 +97,12 @@ class Simulation:
         self.chunk, self.late = chunk, late
         self.sample_interval, self.machine_memory = sample_interval, machine_memory
         self.started = self.clock.now
+        self.lender = SimulatedLender()
         self.asks_done = 0
         self._seed = seed
         self._kills = deque(sorted(self.started + seconds for seconds in kills))
         self._asks = sorted((self.started + seconds, what, job) for seconds, what, job in asks)
-        self._invocations = 0
+        self.invocations = 0
 
     # --- a run
 
@@ -129,13 +133,15 @@ class Simulation:
 
     def _invoke(self) -> bool:
         """One invocation; False if it was killed."""
-        self._invocations += 1
-        invocation = _Invocation(self, Random(f"{self._seed}:{self._invocations}"))
+        self.invocations += 1
+        spent = self.ledger.spent
+        invocation = _Invocation(self, Random(f"{self._seed}:{self.invocations}"))
         finished = invocation.drive()
         invocation.executor.close()
         self.clock.forget()
         if not finished:
             self.note(Killed(self.clock.now))
+            self.lender.died(self.invocations, self.ledger.spent - spent)
         return finished
 
     def asks_left(self) -> list[tuple[float, str, int]]:
@@ -160,7 +166,9 @@ class Simulation:
         done = frozenset(key for key, outcome in self.ledger.hooks.items() if outcome.state is JobState.SUCCEEDED)
         next_call = max(self.ledger.calls, default=0) + 1
         waiting = None if self.policy.waiting is None else self.ledger.waiting()
-        return replace(self.policy, started_hooks=done, spent=self.ledger.spent, next_call=next_call, waiting=waiting)
+        spent, by_quota = self.ledger.spent, self.ledger.spent_of
+        money = replace(self.policy, spent=spent, spent_today=spent, spent_of=by_quota)
+        return replace(money, started_hooks=done, next_call=next_call, waiting=waiting)
 
 
 class _Invocation:
@@ -177,6 +185,7 @@ class _Invocation:
             simulation.ledger, clock, chance, self._posted.append, simulation.note, faults.commit_fails
         )
         self._feed = SimulatedFeed(simulation.ledger, clock, chance, self._posted.append, policy.limits)
+        self._number = simulation.invocations
         self.executor = SimulatedExecutor(
             policy.places,
             faults,
@@ -250,8 +259,15 @@ class _Invocation:
         self.executor.start(act.starts)
         self.executor.ack(act.acks)
         self._feed.ask(act.loads, act.prepares)
+        if act.borrow is not None:
+            clock.after(self._chance.uniform(0.0005, 0.005), partial(self._lend, act.borrow))
         for commands in (act.stops, act.recalls, act.starts, act.acks, act.published):
             self._note(commands)
+
+    def _lend(self, question: Borrow) -> None:
+        now, broken = self._of.clock.now, self._of.faults.lender_fails
+        answer = Lent(now, broken="nobody lends") if self._chance.random() < broken else None
+        self._posted.append(answer or self._of.lender.answer(self._number, question, now))
 
     def _note(self, items: Sequence[object]) -> None:
         for item in items:
