@@ -205,3 +205,22 @@ def test_a_batch_that_is_gone_is_asked_live_and_may_have_been_billed() -> None:
         )
 
     with_fake(check)
+
+
+def test_a_process_waits_for_the_batch_that_another_one_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(fake: FakeLLM) -> None:
+        first, others = jobs(3), jobs(3)
+        for number, job in enumerate(others, 1):
+            job.idempotency_key = f"{'cd' * 14}{number:04x}"
+        asking = asyncio.ensure_future(ask(first, settings_for(fake)))
+        while not (batches := read_batches(state_folder())) or batches[0].state != "submitted":
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(lane, "_stores", {})  # as another process, which opens the file for itself
+        await ask(others, settings_for(fake))
+        await asking
+        assert (fake.counts.batches, fake.counts.batch_lines) == (1, 3)
+        assert (len(rows(first)), len(rows(others))) == (3, 0)
+        assert spent(first) == fake.counts.cost
+        assert [len(job.hits) for job in others] == [1, 1, 1]
+
+    with_fake(check, batch_time=0.4)
