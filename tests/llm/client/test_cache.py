@@ -227,6 +227,24 @@ def test_many_processes_write_and_read_at_once(tmp_path: Path) -> None:
     connection.close()
 
 
+def test_what_another_process_wrote_is_found_a_moment_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_LOOK_EVERY", 0.0)
+    before, ours = ReplyCache(tmp_path / "replies.db"), ReplyCache(tmp_path / "replies.db")
+    assert ours.get(b"k" * 20) is None
+    asyncio.run(before.put(b"k" * 20, b"body"))
+    assert ours.get(b"k" * 20) is not None
+    assert ReplyCache(tmp_path / "replies.db").get(b"k" * 20) is not None  # which was there from the beginning
+
+
+def test_of_a_very_large_file_every_request_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [bytes([n]) * 20 for n in range(9)]
+    for key in keys:
+        asyncio.run(ReplyCache(tmp_path / "replies.db").put(key, key))
+    monkeypatch.setattr(cache, "_MOST_KNOWN", 4)
+    kept = ReplyCache(tmp_path / "replies.db")
+    assert all(kept.get(key) for key in keys)
+
+
 def test_two_keys_that_begin_alike_are_two_keys(tmp_path: Path) -> None:
     kept = ReplyCache(tmp_path / "replies.db")
     one, two = b"same 8 b" + b"1" * 12, b"same 8 b" + b"2" * 12
