@@ -45,8 +45,8 @@ class Bill:
     def __init__(self, request: Request, tokens: TokenCounter, price: Price | None) -> None:
         self._request, self._tokens, self._price = request, tokens, price
         size = self._size = tokens.size(request)
-        self.expected = tokens.expected(size) + request.max_tokens
-        self.most = None if price is None else price.most(tokens.most(size), request.max_tokens)
+        self.expected = size.expected + request.max_tokens
+        self.most = None if price is None else price.most(size.most, request.max_tokens)
         self.status, self.seconds, self.batch = 0, 0.0, ""
 
     def settle(self, call: Any, reply: Reply | None, failure: Failure | None, purpose: Purpose) -> int | None:
@@ -69,8 +69,8 @@ class Bill:
         self, call: Any, details: dict[str, Any], reply: Reply, failure: Failure | None, purpose: Purpose
     ) -> int | None:
         usage, price = reply.usage, self._price
-        if usage is not None and self._is_plausible(usage):
-            self._tokens.learn(self._size, usage.input)
+        most_output = 2 * self._request.max_tokens + _SLACK
+        if usage is not None and usage.output <= most_output and self._tokens.learn(self._size, usage.input):
             cost = None if price is None else price.cost(usage)
         else:
             usage, cost = Usage(self.expected - self._request.max_tokens, self._request.max_tokens), self.most
@@ -80,10 +80,6 @@ class Bill:
             _judge(details, purpose, reply, usage, cost)
         call.settle(details, tokens=usage.input + usage.output, cost=None if cost is None else dollars(cost))
         return cost
-
-    def _is_plausible(self, usage: Usage) -> bool:
-        most_output = 2 * self._request.max_tokens + _SLACK
-        return 0 < usage.input <= self._tokens.absurd(self._size) and usage.output <= most_output
 
     def _details(self, purpose: Purpose) -> dict[str, Any]:
         details: dict[str, Any] = {"model": self._request.model, "seconds": round(self.seconds, 4)}

@@ -23,10 +23,16 @@ _PLAUSIBLE = 8.0  # more tokens than so many times the bound are a mistake of wh
 
 
 class Size(NamedTuple):
-    """A request before it is counted: bytes of text, and tokens that do not depend on them."""
+    """A request before it is counted.
+
+    It cannot take more than `most` input tokens, and will hardly take more than `expected`. `bytes` are those of its
+    texts, `bound` is what `most` was made of.
+    """
 
     bytes: int
-    fixed: int
+    bound: int
+    most: int
+    expected: int
 
 
 class TokenCounter:
@@ -38,7 +44,7 @@ class TokenCounter:
         self._ratio = _FIRST_RATIO
 
     def size(self, request: Request) -> Size:
-        """What `most` and `expected` need of a request."""
+        """What a request comes to."""
         size, fixed = 0, REQUEST_TOKENS + MESSAGE_TOKENS * len(request.messages)
         for message in request.messages:
             for part in message.parts:
@@ -48,27 +54,23 @@ class TokenCounter:
                     size += len(part) if part.isascii() else len(part.encode("utf-8", "surrogatepass"))
         if request.schema is not None:
             size += len(pydantic_core.to_json(request.schema))
-        return Size(size, fixed)
+        most = ceil((size + fixed) * self._factor)
+        return Size(size, size + fixed, most, min(most, ceil(size * self._ratio) + fixed))
 
-    def most(self, size: Size) -> int:
-        """Input tokens that a request cannot pass."""
-        return ceil((size.bytes + size.fixed) * self._factor)
+    def learn(self, size: Size, reported: int) -> bool:
+        """Take in the input tokens that a reply reported: at once when they are more than thought, slowly when less.
 
-    def expected(self, size: Size) -> int:
-        """Input tokens that a request will hardly pass."""
-        return min(self.most(size), ceil(size.bytes * self._ratio) + size.fixed)
-
-    def absurd(self, size: Size) -> float:
-        """Input tokens of which a service that reports more of them cannot be right."""
-        return _PLAUSIBLE * (size.bytes + size.fixed)
-
-    def learn(self, size: Size, reported: int) -> None:
-        """Take in what a reply plausibly reported: at once when it is more than thought, slowly when it is less."""
-        if reported > self._factor * (size.bytes + size.fixed):
-            self._factor = reported / (size.bytes + size.fixed)
-        if size.bytes >= 100:  # of less, the template is the larger part
-            ratio = _MARGIN * reported / size.bytes
+        False, and nothing is learned, where they cannot be right.
+        """
+        bytes, bound, _, _ = size
+        if not 0 < reported <= _PLAUSIBLE * bound:
+            return False
+        if reported > self._factor * bound:
+            self._factor = reported / bound
+        if bytes >= 100:  # of less, the template is the larger part
+            ratio = _MARGIN * reported / bytes
             self._ratio = ratio if ratio > self._ratio else self._ratio + _FORGETTING * (ratio - self._ratio)
+        return True
 
 
 def image_tokens(provider: str, model: str, image: Image) -> int:
