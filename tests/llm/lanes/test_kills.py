@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
+from batchmill.cli.app import run as command
 from batchmill.llm.cache import state_folder
 from batchmill.llm.lanes import lane
 from batchmill.llm.lanes.anthropic import AnthropicBatches
@@ -39,6 +41,10 @@ class Kill:
 
 
 Plan = Callable[[pytest.MonkeyPatch, Kill, type], None]
+
+
+def before_it_is_written_down(patch: pytest.MonkeyPatch, kill: Kill, offer: type) -> None:
+    patch.setattr(lane.Lane, "_send", kill)
 
 
 def before_the_upload(patch: pytest.MonkeyPatch, kill: Kill, offer: type) -> None:
@@ -97,6 +103,7 @@ def once_all_is_in_the_cache(patch: pytest.MonkeyPatch, kill: Kill, offer: type)
 
 
 PLANS = (
+    before_it_is_written_down,
     before_the_upload,
     between_file_and_batch,
     before_the_answer,
@@ -224,3 +231,26 @@ def test_a_process_waits_for_the_batch_that_another_one_keeps(monkeypatch: pytes
         assert [len(job.hits) for job in others] == [1, 1, 1]
 
     with_fake(check, batch_time=0.4)
+
+
+@pytest.mark.parametrize("model", OFFERS)
+def test_a_batch_that_is_cancelled_ends_early_and_is_asked_live(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def check(fake: FakeLLM) -> None:
+        asked = jobs(3)
+        urls = {"openai": fake.openai_url, "anthropic": fake.anthropic_url}
+        monkeypatch.setenv("BATCHMILL_ENDPOINTS", json.dumps(urls))
+        await killed_life(asked, settings_for(fake), model, while_it_is_looked_at)
+        (batch,) = read_batches(state_folder())
+        assert await asyncio.to_thread(command, ["lanes", "list"]) == 0
+        assert batch.remote in capsys.readouterr().out
+        assert await asyncio.to_thread(command, ["lanes", "cancel", batch.id[:8]]) == 0
+        answers = await ask(asked, settings_for(fake), model)
+        assert all(answer.text for answer in answers)
+        assert (fake.counts.batches, fake.counts.batch_lines, fake.counts.requests) == (1, 0, 3)
+        assert spent(asked) == fake.counts.cost
+        assert await asyncio.to_thread(command, ["lanes", "cancel", batch.remote]) == 2
+        assert "has ended" in capsys.readouterr().err
+
+    with_fake(check, batch_time=300.0)

@@ -16,7 +16,7 @@ from batchmill.llm.failures import Failure
 from batchmill.llm.lanes.lane import Lane, held, lane_of, store_of_user
 from batchmill.llm.lanes.offers import unanswered
 from batchmill.llm.lanes.store import Found, Line
-from batchmill.llm.lanes.watch import Answer
+from batchmill.llm.lanes.watch import GONE, Answer
 from batchmill.llm.messages import Reply
 from batchmill.llm.service import cache_of_user, give_up_cache
 
@@ -82,6 +82,8 @@ class BatchExchange(Exchange):
 
     def _brought(self, found: Found, cache: ReplyCache | None) -> Done | None:
         """What a batch of this job that is over brought: a reply that is in the cache, and of no use there, or none."""
+        if found.batch.status == GONE:
+            return None  # and it may be billed
         try:
             stored = None if cache is None or found.state != "done" else cache.get(self._key)
         except sqlite3.Error as error:
@@ -111,6 +113,7 @@ class BatchExchange(Exchange):
 
     async def _given(self, lane: Lane, line: Line) -> Answer:
         """Reserve what the line may cost, and put it into the next batch."""
+        self._earlier.settle({"model": self._request.model}, sent=False)  # a kill came before it was in any batch
         bill = self._bill()
         data = lane.offer.line(line.id.hex(), self._request)
         async with self._ctx.call(

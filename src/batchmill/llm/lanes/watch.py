@@ -18,7 +18,8 @@ from batchmill.llm.lanes.store import Batch, LaneStore, Line
 
 _LONGEST = 300.0  # seconds between two looks
 _GROWTH = 1.5
-_GONE = frozenset({404, 410})
+GONE = "gone"  # the status of a batch that the provider knows no longer
+_NOT_THERE = frozenset({404, 410})
 _TRIES = 4  # to submit
 _LOOKS = 3  # that do not find a batch, until it counts as never made
 _AT_ONCE = 200  # results that are written together
@@ -85,9 +86,9 @@ class Watch:
 
     async def _give_up(self, failure: Failure) -> None:
         """It cannot be looked at: where it is gone, its lines have no replies."""
-        is_gone = failure.status in _GONE
+        is_gone = failure.status in _NOT_THERE
         if is_gone:
-            await asyncio.to_thread(self._store.end, self._id, status="gone")
+            await asyncio.to_thread(self._store.end, self._id, status=GONE)
         self._tell_all(Answer(failure=failure, is_known=False, is_open=not is_gone))
 
     async def _kept(self) -> Batch | None:
