@@ -17,12 +17,10 @@ class ModelError(Permanent):
     never fitted the schema. What passes was tried again before this is raised.
     """
 
-    def __init__(self, message: str, *, failure: str, model: str = "", hint: str | None = None) -> None:
+    def __init__(self, message: str, *, failure: str, model: str = "") -> None:
         super().__init__(message)
         self.failure, self.model = failure, model
         self.invalid = failure == "invalid"
-        if hint:
-            self.add_note(f"hint: {hint}")
 
 
 def add_costs(costs: Iterable[int | None]) -> int | None:

@@ -94,8 +94,10 @@ class Exchange:
             flight.set_result(None)
 
     async def _join(self, flight: asyncio.Future[None]) -> None:
-        """Wait for another's request."""
-        await asyncio.wait((flight,))
+        """Wait for another's request, which may have to wait for limits: that is no time of this job."""
+        from batchmill.llm.lanes.lane import held  # rarely needed, and it brings the lanes
+
+        await held(self._ctx, flight)
 
     # --- the cache ---------------------------------------------------------------------------------------------------
 
