@@ -115,6 +115,17 @@ def test_a_call_whose_grant_never_left_costs_nothing_when_its_job_dies() -> None
     assert hand.step().acks == []
 
 
+def test_a_limit_below_what_a_worker_takes_anyway_is_told_to_be() -> None:
+    hand = Hand(rows(1), Policy(workers(1), Limits(memory=10_000_000)))
+    hand.scheduler.state.slots[0].first_rss = 28_000_000
+    hand.step(ev.Sample(0.0, ((0, 28_100_000),), 10**9), seconds=1.0)
+    hand.step(ev.Died(0.0, 0, 9))
+    (attempt,) = hand.facts(facts.AttemptEnded)
+    assert attempt.outcome.message == (
+        "used 28 MB, over its limit of 10 MB; a worker takes 28 MB before it starts any job"
+    )
+
+
 def test_a_job_is_told_for_what_its_worker_was_killed() -> None:
     hand = Hand(rows(1), Policy(workers(1)))
     hand.step(ev.Died(0.0, 0, 9, job=1, reason="blocked the event loop"))

@@ -109,6 +109,8 @@ def judged(running: Running, outcome: Outcome) -> Outcome:
         return outcome._replace(state=JobState.FAILED, kind=FailureKind.TIMEOUT, message=text)
     if running.stopping is Stopping.MEMORY:
         text = f"used {running.observed / 1e6:.0f} MB, over its limit of {(running.memory or 0) / 1e6:.0f} MB"
+        if running.resting > (running.memory or 0):
+            text += f"; a worker takes {running.resting / 1e6:.0f} MB before it starts any job"
         return outcome._replace(state=JobState.FAILED, kind=FailureKind.MEMORY, message=text)
     return outcome._replace(state=JobState.CANCELLED, kind=None, message="")
 

@@ -34,6 +34,7 @@ from batchmill.executors.reactor import Reactor
 from batchmill.model.commands import Ack, Recall, Start, Stop
 from batchmill.model.events import Broken, Died, Event, Ready, Recalled, Sample
 from batchmill.model.states import Mode
+from batchmill.model.text import size_text
 
 _BATCH = 64  # messages read from one socket before the next one has its turn
 _TRIES = 2  # deaths in a row, of the zygote or of a slot's workers, without a success between
@@ -245,6 +246,13 @@ class ProcessExecutor:
             self._events.append(message._replace(at=self._now))
             if isinstance(message, Ready) and slot.line is not None:
                 slot.line.pid, slot.stillborn = message.pid, 0
+                self._check_memory(slot, message.rss)
+
+    def _check_memory(self, slot: Slot, rss: int) -> None:
+        limit = self._settings.memory
+        if limit is not None and rss > limit and slot.spec.mode is Mode.PROCESS:
+            room = f"a worker takes {size_text(rss)} before it starts any job"
+            self._break(Unusable(f"the memory limit of {size_text(limit)} is too low: {room}", ""))
 
     def _bury(self, death: Reaped) -> None:
         """A worker is dead: first what it said last, then the jobs it never read, then its death."""

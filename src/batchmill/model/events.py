@@ -51,11 +51,12 @@ class Prepared(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A worker of this slot is up and idle. `pid` is 0 for inline."""
+    """A worker of this slot is up and idle. `pid` is 0 for inline; `rss` its resident bytes before any job, if known."""
 
     at: float
     slot: int
     pid: int = 0
+    rss: int = 0
 
 
 class Broken(NamedTuple):
