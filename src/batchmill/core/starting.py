@@ -54,7 +54,9 @@ def _ahead(s: State, row: Row) -> int:
 
 
 def _may_start(s: State, slot: Slot, row: Row) -> bool:
-    return _suspect_may(s, slot, row) and _paced(s) and _lane_is_open(s, row) and _fits(s, slot, row)
+    return (
+        _lone_may(s, row) and _suspect_may(s, slot, row) and _paced(s) and _lane_is_open(s, row) and _fits(s, slot, row)
+    )
 
 
 def _group_is_full(s: State, group: str) -> bool:
@@ -66,6 +68,13 @@ def _suspect_may(s: State, slot: Slot, row: Row) -> bool:
     if not s.suspects or slot.serial or not slot.queue:
         return True
     return row.job not in s.suspects and not any(running.row.job in s.suspects for running in slot.queue)
+
+
+def _lone_may(s: State, row: Row) -> bool:
+    """A job that may have ended all workers runs with none beside it, until it is known to be innocent."""
+    if not s.lone or s.in_flight == 0:
+        return True
+    return row.job not in s.lone and not any(r.row.job in s.lone for slot in s.slots.values() for r in slot.queue)
 
 
 def _paced(s: State) -> bool:

@@ -185,10 +185,13 @@ class ProcessExecutor:
         self._close_zygote()
         if self._broken:
             return
-        self._failures += 1
+        for number, slot in self._slots.items():
+            self._last_words(number, slot)
+        # where a job may have done it, what becomes of that job limits how often it can happen
+        self._failures += not any(slot.flying for slot in self._slots.values())
         for number, slot in self._slots.items():
             if slot.line is not None:
-                self._bury(Reaped(number, slot.line.generation, signal.SIGKILL, None, 0.0, 0, 0, None))
+                self._bury(Reaped(number, slot.line.generation, signal.SIGKILL, None, 0.0, 0, 0, None, shared=True))
         if self._failures >= _TRIES:
             self._break(Unusable("the process that starts workers died twice", self._launcher.last_words()))
         else:
@@ -260,9 +263,7 @@ class ProcessExecutor:
         line = slot.line
         if line is None or line.generation != death.generation:
             return
-        line.hear(partial(self._hear, slot))
-        if jobs := self._take_back(slot):
-            self._events.append(Recalled(self._now, death.slot, jobs))
+        self._last_words(death.slot, slot)
         self._events.append(self._obituary(slot, death))
         slot.stillborn += line.pid == 0 and not line.killed
         self._close_line(slot)
@@ -272,6 +273,14 @@ class ProcessExecutor:
             self._break(Unusable("workers die as soon as they are started", self._launcher.last_words()))
         elif slot.respawn:
             self._make_worker(slot)
+
+    def _last_words(self, number: int, slot: Slot) -> None:
+        """What a dead worker said last, and the jobs it never read."""
+        if slot.line is None:
+            return
+        slot.line.hear(partial(self._hear, slot))
+        if jobs := self._take_back(slot):
+            self._events.append(Recalled(self._now, number, jobs))
 
     def _obituary(self, slot: Slot, death: Reaped) -> Died:
         if death.reason:
@@ -286,6 +295,7 @@ class ProcessExecutor:
             death.peak_rss,
             death.log,
             culprit,
+            death.shared,
             death.reason,
         )
 

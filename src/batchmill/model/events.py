@@ -87,6 +87,7 @@ class Died(NamedTuple):
     peak_rss: int = 0
     log: LogSlice | None = None
     job: int = 0  # of an async worker: the job that is known to have ended it
+    shared: bool = False  # all workers died at one time, with the process that starts them: more such events follow
     reason: str = ""  # what its worker did, for which it was killed: `blocked the event loop ...`
 
 
