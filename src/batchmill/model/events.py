@@ -51,7 +51,7 @@ class Prepared(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A worker of this slot is up and idle. `pid` is 0 for inline; `rss` its resident bytes before any job, if known."""
+    """A worker of this slot is up and idle. `pid` is 0 for inline; `rss`: its resident bytes before any job."""
 
     at: float
     slot: int
