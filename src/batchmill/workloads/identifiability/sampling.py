@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -190,6 +191,19 @@ class Sampler:
         )  # some points have squares for coordinates
         columns = self._width + len(self.model.unknown_inputs) * order * self._free
         return min(1.0, (len(self.names) + 1) * columns * (2 * order + 2) * degree / (prime - 1))
+
+    def samples(self, seed: int | str) -> Iterator[Sample]:
+        """A sample modulo one prime after another, at least two. Primes modulo which a number has no root are left out.
+
+        Raises Unsupported where not even two primes are left.
+        """
+        count = 0
+        for prime in self.primes():
+            with suppress(NoRoot):
+                yield self.draw(seed, prime=prime)
+                count += 1
+        if count < 2:
+            raise Unsupported("no point was found where all radicands are squares")
 
     def effort(self, orders: int) -> int:
         """How much work it is to draw a sample of so many orders: operations of about half a microsecond."""
