@@ -171,7 +171,8 @@ def test_calls_add_up_to_what_is_spent(written: Written) -> None:
     ]
     with LedgerReader(written.paths.ledger) as reader:
         assert reader.run().spent == 40
-        assert reader.past()[1:] == (4, 47)
+        past = reader.past()
+        assert (past.next_call, past.spent) == (4, 47)
 
 
 def test_the_state_of_the_run(written: Written) -> None:
