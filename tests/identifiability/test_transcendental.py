@@ -163,6 +163,11 @@ def test_roots_are_powers_that_can_be_undone(value, exponent):
     assert root(square, exponent, PRIME) * root(square, -exponent, PRIME) % PRIME == 1
 
 
+@pytest.mark.parametrize("number", ["0.7", "3/10", "53/59", "2*61*67"])
+def test_roots_of_numbers_are_known(number):
+    assert analyse(model(f"sqrt({number})*a*x", parameters="a")).rank == 2
+
+
 def test_numbers_that_are_no_squares_have_no_square_root():
     with pytest.raises(NoRoot):
         root(PRIME - 1, Fraction(1, 2), PRIME)
@@ -261,7 +266,7 @@ def test_options_of_a_model_are_unchanged_by_a_default_file():
 
 
 def test_a_number_without_a_root_modulo_the_first_prime_stops_no_search():
-    number = next(n for n in range(2, 99) if pow(n, PRIME // 2, PRIME) == PRIME - 1)
+    number = next(n for n in range(2, 999) if pow(n, PRIME // 2, PRIME) == PRIME - 1)
     given = model("b*x", f"-a*b*sqrt({number})*x")
     assert analyse(given).rank == 2
     assert find_combinations(given).functions == ("a*b",)
