@@ -118,6 +118,56 @@ def test_a_call_whose_grant_never_left_costs_nothing_when_its_job_dies() -> None
     assert hand.step().acks == []
 
 
+def all_die(hand: Hand) -> list[facts.AttemptEnded]:
+    """The process above all workers is gone, and they with it; then there are new ones. Returns what was charged."""
+    hand.step(ev.Died(0.0, 0, 9, shared=True), ev.Died(0.0, 1, 9, shared=True))
+    charged = hand.facts(facts.AttemptEnded)
+    hand.step(ev.Ready(0.0, 0, 200), ev.Ready(0.0, 1, 201))
+    return charged
+
+
+def test_of_jobs_that_ran_when_all_workers_died_each_runs_alone_until_it_is_innocent() -> None:
+    hand = Hand(rows(4), Policy(workers(2)))
+    assert all_die(hand) == []
+    assert started(hand.act) == [1]
+    assert started(hand.step(hand.end(1))) == [2]
+    assert started(hand.step(hand.end(2))) == [3, 4]
+
+
+def test_a_job_with_which_all_workers_die_when_it_runs_alone_is_charged_and_then_quarantined() -> None:
+    hand = Hand(rows(3), Policy(workers(2)))
+    assert all_die(hand) == []
+    (attempt,) = all_die(hand)
+    assert attempt.outcome.message == "all workers were killed while this job alone ran"
+    assert (attempt.job, started(hand.act)) == (1, [2])
+    assert started(hand.step(hand.end(2))) == [3]
+    assert [load.stream for load in hand.step(seconds=100.0).loads] == ["due"]
+    again = rows(1)[0]._replace(attempts=1, total_attempts=1, deaths=1)
+    assert started(hand.step(ev.Loaded(0.0, "due", (again,), True))) == []  # it runs alone from now on
+    assert started(hand.step(hand.end(3))) == [1]
+    assert len(all_die(hand)) == 1
+    assert hand.scheduler.state.failed == 1
+
+
+def test_a_function_of_an_async_job_with_which_all_workers_die_counts_as_that_job() -> None:
+    hand = Hand([rows(1)[0]._replace(mode=Mode.ASYNC)], Policy((Place(0, Mode.PROCESS), Place(1, Mode.ASYNC, 5))))
+    assert started(hand.step(ev.OffloadAsked(0.0, 1, 1, 7, b""))) == [-1]
+    (attempt,) = all_die(hand)
+    assert attempt.job == 1
+    assert started(hand.act) == []
+
+
+def test_a_limit_below_what_a_worker_takes_anyway_is_told_to_be() -> None:
+    hand = Hand(rows(1), Policy(workers(1), Limits(memory=10_000_000)))
+    hand.scheduler.state.slots[0].first_rss = 28_000_000
+    hand.step(ev.Sample(0.0, ((0, 28_100_000),), 10**9), seconds=1.0)
+    hand.step(ev.Died(0.0, 0, 9))
+    (attempt,) = hand.facts(facts.AttemptEnded)
+    assert attempt.outcome.message == (
+        "used 28 MB, over its limit of 10 MB; a worker takes 28 MB before it starts any job"
+    )
+
+
 def test_a_job_is_told_for_what_its_worker_was_killed() -> None:
     hand = Hand(rows(1), Policy(workers(1)))
     hand.step(ev.Died(0.0, 0, 9, job=1, reason="blocked the event loop"))

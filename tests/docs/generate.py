@@ -20,7 +20,7 @@ from tests.docs.pages import ROOT
 REFERENCE = ROOT / "docs" / "manifest-reference.md"
 COMMANDS = ROOT / "docs" / "commands.md"
 _COMMON = ("--output", "--home", "--help")
-_PART = re.compile(r"<!-- (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+_PART = re.compile(r"<!-- ([a-z-]+) -->\n.*?<!-- end -->", re.DOTALL)
 _HEAD = """\
 <!-- made by `python -m tests.docs.generate` from the models in src/batchmill/model/manifest.py: edit those -->
 

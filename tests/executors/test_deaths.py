@@ -200,6 +200,7 @@ def test_a_dead_zygote_is_replaced_and_its_workers_are_reported(rig: Make, tmp_p
     behind = r.send("echo", value=1)
     os.kill(zygote, signal.SIGKILL)
     died = [r.wait(Died, lambda e, n=n: e.slot == n) for n in (1, 2)]
+    assert all(event.shared for event in died)
     assert [j for e in r.of(Recalled) for j in e.jobs] == [behind]
     for slot in (1, 2):
         r.wait(Ready, lambda e, slot=slot: e.slot == slot and e.at > died[0].at)

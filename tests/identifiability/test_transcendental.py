@@ -9,12 +9,16 @@ from flint import fmpq, fmpq_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchmill.workloads.identifiability.advice import advise
 from batchmill.workloads.identifiability.analysis import analyse
 from batchmill.workloads.identifiability.circuit import Circuit
+from batchmill.workloads.identifiability.combinations import find as find_combinations
 from batchmill.workloads.identifiability.model import Model, Options, Unsupported
 from batchmill.workloads.identifiability.options import assuming
+from batchmill.workloads.identifiability.orbits import Field
 from batchmill.workloads.identifiability.parser import parse
 from batchmill.workloads.identifiability.sampling import PRIMES
+from batchmill.workloads.identifiability.symmetries import find as find_symmetries
 from batchmill.workloads.identifiability.taylor import SeriesProgram, static_values
 from batchmill.workloads.identifiability.transcendental import NoRoot, Start, find_rules, root
 
@@ -159,6 +163,11 @@ def test_roots_are_powers_that_can_be_undone(value, exponent):
     assert root(square, exponent, PRIME) * root(square, -exponent, PRIME) % PRIME == 1
 
 
+@pytest.mark.parametrize("number", ["0.7", "3/10", "53/59", "2*61*67"])
+def test_roots_of_numbers_are_known(number):
+    assert analyse(model(f"sqrt({number})*a*x", parameters="a")).rank == 2
+
+
 def test_numbers_that_are_no_squares_have_no_square_root():
     with pytest.raises(NoRoot):
         root(PRIME - 1, Fraction(1, 2), PRIME)
@@ -254,3 +263,13 @@ def test_gradients_obey_the_chain_rule_at_any_point(function, coefficients):
 def test_options_of_a_model_are_unchanged_by_a_default_file():
     given = model("x", "-k*x**n", "k n")
     assert assuming(given, _given(), "default").options == Options()
+
+
+def test_a_number_without_a_root_modulo_the_first_prime_stops_no_search():
+    number = next(n for n in range(2, 999) if pow(n, PRIME // 2, PRIME) == PRIME - 1)
+    given = model("b*x", f"-a*b*sqrt({number})*x")
+    assert analyse(given).rank == 2
+    assert find_combinations(given).functions == ("a*b",)
+    assert [symmetry.kind for symmetry in find_symmetries(given)] == ["scaling"]
+    assert advise(given).fix_parameters.minimal == (("a",), ("b",))
+    assert Field(given).sample.prime != PRIME

@@ -125,6 +125,18 @@ def test_a_run_goes_on_when_somebody_kills_its_processes(project: Project, who: 
     assert project.no_process_is_left()
 
 
+def test_a_job_that_ends_the_process_above_all_workers_is_quarantined_alone(project: Project) -> None:
+    jobs = [{"name": f"job{x}", "params": {"x": x, "kills": x == 1}} for x in range(6)]
+    project.manifest("patricide", jobs=jobs, limits={"workers": 2}, retry={"backoff": {"base": "10ms"}})
+
+    project.run(code=1)
+
+    assert project.rows("SELECT name, kind, quarantined FROM jobs WHERE state = 'failed'") == [("job1", "crashed", 1)]
+    assert project.counts() == {"succeeded": 5, "failed": 1}
+    assert project.rows("SELECT count(*) FROM attempts WHERE state <> 'succeeded' AND job <> 2") == [(0,)]
+    assert project.no_process_is_left()
+
+
 def test_a_folder_that_is_removed_under_a_run_is_told_in_words(project: Project) -> None:
     project.manifest("gated", jobs=[{"params": {"x": x, "gate": "open"}} for x in range(3)], limits={"workers": 1})
     process = project.start("run", "batch.yaml")

@@ -235,6 +235,15 @@ def test_a_worker_that_grew_is_replaced(project: Project) -> None:
     )  # of its first job nobody knows the growth
 
 
+def test_a_memory_limit_that_no_worker_can_keep_is_refused(project: Project) -> None:
+    project.manifest("square", jobs=[{"params": {"x": 1}}], limits={"workers": 1, "memory": "1MB"})
+
+    ended = project.run(code=2)
+
+    assert "the memory limit of 1 MB is too low: a worker takes " in ended.err
+    assert project.counts() == {"pending": 1}
+
+
 def test_little_memory_for_all_lets_fewer_run_at_once(project: Project) -> None:
     jobs = [{"name": f"m{x}", "params": {"x": x, "megabytes": 150}} for x in range(4)]
     project.manifest("hold", jobs=jobs, limits={"workers": 4, "total_memory": "350MB", "memory": "300MB"})

@@ -45,6 +45,17 @@ def gated(x: int, gate: str = "") -> dict:
     return {"x": x}
 
 
+def patricide(x: int, kills: bool = False) -> dict:
+    """Works for a while; or ends the process that starts the workers, once another job works."""
+    if kills:
+        wait_for_file("done.txt")
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(30)
+    tell(f"begin {x}")
+    time.sleep(0.2)
+    return {"x": x}
+
+
 def drawn(x: int, kind: str = "") -> dict:
     """Numbers from the generators, which the engine seeds."""
     time.sleep(0.003)

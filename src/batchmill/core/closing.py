@@ -269,7 +269,7 @@ def sampled(s: State, event: Sample) -> None:
         if head is None or head.memory is None or head.started is None or head.started > event.at:
             continue
         if rss > head.memory and head.stopping is None:
-            head.observed = rss
+            head.observed, head.resting = rss, slot.first_rss
             stop(s, slot, head, Stopping.MEMORY)
 
 

@@ -50,6 +50,8 @@ def recalled(s: State, event: Recalled) -> None:
 def died(s: State, event: Died) -> None:
     """A worker is gone: the culprit is charged, the innocent go back."""
     slot = s.slots[event.slot]
+    if event.shared:
+        _all_died(s, event)
     culprits = _culprits(s, slot, event)
     s.act.stops = [stop for stop in s.act.stops if stop.slot != event.slot]  # not meant for the next worker
     slot.replaced()
@@ -61,6 +63,29 @@ def died(s: State, event: Died) -> None:
         else:
             put_back(s, slot, running)
     s.dirty.add(slot.place.slot)
+
+
+def _all_died(s: State, event: Died) -> None:
+    """The first death of many tells of all: if one job ran, it is the culprit; of several each runs alone next time."""
+    workers = [slot for slot in s.slots.values() if slot.place.mode is not Mode.INLINE]
+    found = [(slot, running) for slot in workers for running in slot.running()]
+    suspects = {_job_of(s, running) for _, running in found if running.stopping is None}
+    if len(suspects) > 1:
+        s.lone |= suspects
+        suspects.clear()
+    for slot, running in found:
+        slot.queue.remove(running)
+        if running.stopping is not None or running.row.job in suspects:
+            leave(s, slot, running, 0)
+            conclude(s, slot, running, judged(running, _death(running, event)))
+        else:
+            put_back(s, slot, running)
+
+
+def _job_of(s: State, running: Running) -> int:
+    """The job that an attempt is made for: an offloaded function belongs to the one that asked for it."""
+    offload = s.offloaded.get(running.row.job)
+    return running.row.job if offload is None else offload.job
 
 
 def lost(s: State, slot: Slot) -> None:
@@ -85,12 +110,16 @@ def _culprits(s: State, slot: Slot, event: Died) -> list[Running]:
 
 def _death(running: Running, event: Died) -> Outcome:
     usage = Usage(running.started or running.sent, event.at, event.cpu, max(event.peak_rss, running.observed))
-    how = f"signal {event.signal}" if event.signal else f"exit code {event.exit_code}"
+    how = f"the worker died: signal {event.signal}" if event.signal else f"the worker died: exit code {event.exit_code}"
+    if event.shared:
+        how = "all workers were killed while this job alone ran"
+    elif event.reason:
+        how = f"the worker was killed: the job {event.reason}"
     return Outcome(
         JobState.FAILED,
         usage,
         kind=FailureKind.CRASHED,
-        message=f"the worker was killed: the job {event.reason}" if event.reason else f"the worker died: {how}",
+        message=how,
         signal=event.signal,
         exit_code=event.exit_code,
         log=event.log,
@@ -109,6 +138,8 @@ def judged(running: Running, outcome: Outcome) -> Outcome:
         return outcome._replace(state=JobState.FAILED, kind=FailureKind.TIMEOUT, message=text)
     if running.stopping is Stopping.MEMORY:
         text = f"used {running.observed / 1e6:.0f} MB, over its limit of {(running.memory or 0) / 1e6:.0f} MB"
+        if running.resting > (running.memory or 0):
+            text += f"; a worker takes {running.resting / 1e6:.0f} MB before it starts any job"
         return outcome._replace(state=JobState.FAILED, kind=FailureKind.MEMORY, message=text)
     return outcome._replace(state=JobState.CANCELLED, kind=None, message="")
 
@@ -147,12 +178,19 @@ def put_back(s: State, slot: Slot, running: Running) -> None:
 def cancelled(s: State, row: Row) -> None:
     """A job that has not started ends, because somebody asked for it."""
     s.cancelled.add(row.job)
-    s.suspects.discard(row.job)
+    acquit(s, row.job)
     if row.job in s.book.held:
         s.book.drop(row)
     s.book.settle(row.job, s.batch)
     s.record(JobCancelled(s.now, row.job))
     s.publish(row, JobState.CANCELLED, Outcome(JobState.CANCELLED, Usage(s.now, s.now)))
+
+
+def acquit(s: State, job: int) -> None:
+    """A job is over, or ended an attempt in a way that hurts nobody else."""
+    if s.suspects or s.lone:
+        s.suspects.discard(job)
+        s.lone.discard(job)
 
 
 def conclude(s: State, slot: Slot, running: Running, outcome: Outcome) -> None:
@@ -161,8 +199,8 @@ def conclude(s: State, slot: Slot, running: Running, outcome: Outcome) -> None:
         _conclude_hook(s, running, outcome)
         return
     row = running.row
-    if s.suspects:
-        s.suspects.discard(row.job)
+    if outcome.kind is not FailureKind.CRASHED:
+        acquit(s, row.job)
     charged = running.stopping is not Stopping.RELEASE or outcome.state in _DONE
     s.record(AttemptEnded(s.now, row.job, running.attempt, slot.place.slot, outcome, charged))
     if not charged:
@@ -204,6 +242,7 @@ def _wait(s: State, row: Row, due: float) -> None:
 def finish(s: State, row: Row, outcome: Outcome, quarantined: bool = False) -> None:
     """A job reached its end."""
     succeeded = outcome.state is JobState.SUCCEEDED
+    acquit(s, row.job)
     s.record(JobEnded(s.now, row.job, outcome.state, outcome, quarantined, row.key))
     waiters = s.book.ended(row, s.batch, succeeded=succeeded)
     s.publish(row, outcome.state, outcome)

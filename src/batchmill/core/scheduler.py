@@ -246,7 +246,7 @@ def _prepared(s: State, event: ev.Prepared) -> None:
 
 def _ready(s: State, event: ev.Ready) -> None:
     slot = s.slots[event.slot]
-    slot.up, slot.pid = True, event.pid
+    slot.up, slot.pid, slot.first_rss = True, event.pid, event.rss
     s.dirty.add(event.slot)
 
 

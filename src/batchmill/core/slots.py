@@ -42,6 +42,7 @@ class Running:
     stopping: Stopping | None = None
     patient: bool = False  # its kill leaves it a grace
     observed: int = 0  # bytes, when it was stopped for memory
+    resting: int = 0  # bytes that its worker had before any job
 
     @property
     def deadline(self) -> float:
@@ -78,6 +79,7 @@ class Slot:
     worn: bool = False  # its worker grew too much
     finished: int = 0  # attempts of the present worker
     resting_rss: int = 0  # of the present worker after its first attempt
+    first_rss: int = 0  # of the present worker before any attempt
     serial: bool = True  # attempts run one after the other
 
     def __post_init__(self) -> None:

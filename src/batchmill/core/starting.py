@@ -54,7 +54,14 @@ def _ahead(s: State, row: Row) -> int:
 
 
 def _may_start(s: State, slot: Slot, row: Row) -> bool:
-    return _suspect_may(s, slot, row) and _paced(s) and _lane_is_open(s, row) and _fits(s, slot, row)
+    """On the hot path: what most runs do not need is asked for before it is called."""
+    return (
+        (not s.lone or _lone_may(s, row))
+        and (not s.suspects or _suspect_may(s, slot, row))
+        and (s.pacer is None or s.pacer.when(s.now) <= s.now)
+        and (row.lane == 0 or _lane_is_open(s, row))
+        and (not slot.serial or bool(slot.queue) or s.room.admits(s.room.estimate(row.task, _memory(s, row))))
+    )
 
 
 def _group_is_full(s: State, group: str) -> bool:
@@ -63,26 +70,23 @@ def _group_is_full(s: State, group: str) -> bool:
 
 def _suspect_may(s: State, slot: Slot, row: Row) -> bool:
     """An async job that may have ended a worker runs alone, until it is known to be innocent."""
-    if not s.suspects or slot.serial or not slot.queue:
+    if slot.serial or not slot.queue:
         return True
     return row.job not in s.suspects and not any(running.row.job in s.suspects for running in slot.queue)
 
 
-def _paced(s: State) -> bool:
-    return s.pacer is None or s.pacer.when(s.now) <= s.now
+def _lone_may(s: State, row: Row) -> bool:
+    """A job that may have ended all workers runs with none beside it, until it is known to be innocent."""
+    if s.in_flight == 0:
+        return True
+    return row.job not in s.lone and not any(r.row.job in s.lone for slot in s.slots.values() for r in slot.queue)
 
 
 def _lane_is_open(s: State, row: Row) -> bool:
     """Under `order: group` a group begins when all jobs of those before it have ended, retries and all."""
-    if row.lane == 0:
-        return True
     if s.book.any_before(row.lane):
         return False
     return all(r.row.lane >= row.lane or r.row.job < 0 for slot in s.slots.values() for r in slot.queue)
-
-
-def _fits(s: State, slot: Slot, row: Row) -> bool:
-    return bool(slot.queue) or not slot.serial or s.room.admits(s.room.estimate(row.task, _memory(s, row)))
 
 
 def _memory(s: State, row: Row) -> int | None:

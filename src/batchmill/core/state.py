@@ -77,6 +77,7 @@ class State:
     deadlines_at: float = INFINITY  # no attempt runs out of time earlier
     cancelled: set[int] = field(default_factory=set)
     suspects: set[int] = field(default_factory=set)  # async jobs that were in flight when their worker died
+    lone: set[int] = field(default_factory=set)  # jobs that were in flight when all workers died at one time
     offloads: deque[Offload] = field(default_factory=deque)
     offloaded: dict[int, Offload] = field(default_factory=dict)  # pseudo job -> its request
     in_hook: bool = False  # a hook runs, or its end is not committed yet

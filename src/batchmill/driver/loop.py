@@ -12,7 +12,7 @@ from batchmill.model.commands import Act, Borrow, Load, Prepare
 from batchmill.model.events import Event
 from batchmill.model.facts import Fact
 
-MOST_UNCOMMITTED = 4  # batches; beyond that results wait in the workers' sockets
+MOST_UNCOMMITTED = 8  # batches, in one or two transactions; beyond that results wait in the workers' sockets
 
 
 class Writer(Protocol):

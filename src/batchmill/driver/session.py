@@ -227,6 +227,7 @@ def _executor_settings(order: Order, policy: Policy) -> ExecutorSettings:
         seed=order.manifest.seed,
         jobs_reader=JOBS_READER,
         results_reader=RESULTS_READER,
+        memory=policy.limits.memory,
         sample_interval=QUICK_SAMPLES if limited or policy.limits.total_memory is not None else SLOW_SAMPLES,
     )
 

@@ -31,6 +31,7 @@ class ExecutorSettings(NamedTuple):
     seed: int
     jobs_reader: str  # `module:function`, called in a worker with run_folder: iterates the planned jobs (`prepare`)
     results_reader: str  # the same for results (`summarise`, `report`)
+    memory: int | None = None  # bytes that every attempt may take; a worker that has more before any is of no use
     sample_interval: float = 0.5  # seconds between Sample events; 0.1 where a memory limit is in force
 
 

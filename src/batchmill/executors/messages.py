@@ -163,6 +163,7 @@ class Reaped(NamedTuple):
     head: int
     log: LogSlice | None
     reason: str = ""
+    shared: bool = False  # with all other workers
 
 
 class Sampled(NamedTuple):

@@ -34,6 +34,7 @@ from batchmill.executors.reactor import Reactor
 from batchmill.model.commands import Ack, Recall, Start, Stop
 from batchmill.model.events import Broken, Died, Event, Ready, Recalled, Sample
 from batchmill.model.states import Mode
+from batchmill.model.text import size_text
 
 _BATCH = 64  # messages read from one socket before the next one has its turn
 _TRIES = 2  # deaths in a row, of the zygote or of a slot's workers, without a success between
@@ -190,10 +191,13 @@ class ProcessExecutor:
         self._close_zygote()
         if self._broken:
             return
-        self._failures += 1
+        for number, slot in self._slots.items():
+            self._last_words(number, slot)
+        # where a job may have done it, what becomes of that job limits how often it can happen
+        self._failures += not any(slot.flying for slot in self._slots.values())
         for number, slot in self._slots.items():
             if slot.line is not None:
-                self._bury(Reaped(number, slot.line.generation, signal.SIGKILL, None, 0.0, 0, 0, None))
+                self._bury(Reaped(number, slot.line.generation, signal.SIGKILL, None, 0.0, 0, 0, None, shared=True))
         if self._failures >= _TRIES:
             self._break(Unusable("the process that starts workers died twice", self._launcher.last_words()))
         else:
@@ -251,6 +255,13 @@ class ProcessExecutor:
             self._events.append(message._replace(at=self._now))
             if isinstance(message, Ready) and slot.line is not None:
                 slot.line.pid, slot.stillborn = message.pid, 0
+                self._check_memory(slot, message.rss)
+
+    def _check_memory(self, slot: Slot, rss: int) -> None:
+        limit = self._settings.memory
+        if limit is not None and rss > limit and slot.spec.mode is Mode.PROCESS:
+            room = f"a worker takes {size_text(rss)} before it starts any job"
+            self._break(Unusable(f"the memory limit of {size_text(limit)} is too low: {room}", ""))
 
     def _bury(self, death: Reaped) -> None:
         """A worker is dead: first what it said last, then the jobs it never read, then its death."""
@@ -258,9 +269,7 @@ class ProcessExecutor:
         line = slot.line
         if line is None or line.generation != death.generation:
             return
-        line.hear(partial(self._hear, slot))
-        if jobs := self._take_back(slot):
-            self._events.append(Recalled(self._now, death.slot, jobs))
+        self._last_words(death.slot, slot)
         self._events.append(self._obituary(slot, death))
         slot.stillborn += line.pid == 0 and not line.killed
         self._close_line(slot)
@@ -270,6 +279,14 @@ class ProcessExecutor:
             self._break(Unusable("workers die as soon as they are started", self._launcher.last_words()))
         elif slot.respawn:
             self._make_worker(slot)
+
+    def _last_words(self, number: int, slot: Slot) -> None:
+        """What a dead worker said last, and the jobs it never read."""
+        if slot.line is None:
+            return
+        slot.line.hear(partial(self._hear, slot))
+        if jobs := self._take_back(slot):
+            self._events.append(Recalled(self._now, number, jobs))
 
     def _obituary(self, slot: Slot, death: Reaped) -> Died:
         if death.reason:
@@ -284,6 +301,7 @@ class ProcessExecutor:
             death.peak_rss,
             death.log,
             culprit,
+            death.shared,
             death.reason,
         )
 

@@ -188,7 +188,7 @@ def start(place: Place, setting: Setting, runners: Mapping[str, Runner]) -> None
     environment.seeder.install()
     with contextlib.suppress(Gone):
         serve = Worker(place, environment).serve if place.mode is Mode.PROCESS else _async_server(place, environment)
-        send_bytes(place.talk, encode(Ready(time.monotonic(), place.slot, os.getpid())))
+        send_bytes(place.talk, encode(Ready(time.monotonic(), place.slot, os.getpid(), linux.resident("self"))))
         serve()
 
 

@@ -53,11 +53,12 @@ class Prepared(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A worker of this slot is up and idle. `pid` is 0 for inline."""
+    """A worker of this slot is up and idle. `pid` is 0 for inline; `rss`: its resident bytes before any job."""
 
     at: float
     slot: int
     pid: int = 0
+    rss: int = 0
 
 
 class Broken(NamedTuple):
@@ -88,6 +89,7 @@ class Died(NamedTuple):
     peak_rss: int = 0
     log: LogSlice | None = None
     job: int = 0  # of an async worker: the job that is known to have ended it
+    shared: bool = False  # all workers died at one time, with the process that starts them: more such events follow
     reason: str = ""  # what its worker did, for which it was killed: `blocked the event loop ...`
 
 

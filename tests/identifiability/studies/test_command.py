@@ -50,10 +50,10 @@ def test_several_models_share_a_table(run):
 
 
 def test_flags_are_the_options_of_a_job(run):
-    assert json.loads(run("Bolie", "--inputs", "0", "--json")[1])["models"][0]["rank"] == 5
-    fixed = json.loads(run("Bolie", "--fix", "p2", "--json")[1])["models"][0]
+    assert json.loads(run("Bolie", "--inputs", "0", "--output", "json")[1])["models"][0]["rank"] == 5
+    fixed = json.loads(run("Bolie", "--fix", "p2", "--output", "json")[1])["models"][0]
     assert (fixed["known_parameters"], fixed["nullspace_dimension"]) == (["p2"], 0)
-    known = json.loads(run("Bolie", "--known-ic", "q2=0", "--json")[1])["models"][0]
+    known = json.loads(run("Bolie", "--known-ic", "q2=0", "--output", "json")[1])["models"][0]
     assert known["n_unknowns"] == 6
 
 
@@ -131,9 +131,14 @@ def test_fixed_parameters_are_exported_as_constants(run, tmp_path):
     assert run("fixed.yaml")[1].startswith("Bolie: everything is locally identifiable")
 
 
-def test_units_make_a_model_identifiable_where_scalings_allow(run):
+def test_units_make_a_model_identifiable_where_scalings_or_translations_allow(run, tmp_path):
     run("export", "Bolie", "--units", "-o", "units.yaml")
     assert run("units.yaml")[1].startswith("Bolie: everything is locally identifiable")
+    (tmp_path / "sum.yaml").write_text(
+        DECAY.replace("-rate*amount", "-(rate + gain)*amount").replace("gain*amount}", "amount}")
+    )
+    run("export", "sum.yaml", "--units", "-o", "units.yaml")
+    assert run("units.yaml")[1].startswith("decay: everything is locally identifiable")
     code, _, err = run("export", "C2M", "--units")
     assert code == 2
     assert "cannot be made identifiable by setting parameters to 1" in err

@@ -58,9 +58,15 @@ def test_models_without_a_verdict_are_named():
 
 def test_an_options_file_is_called_by_its_stem_and_default_by_nothing():
     base = record(model="C2M")
-    other = SimpleNamespace(**{**vars(base), "params": {"model": "C2M", "options_file": "options/ramps.yaml"}})
-    default = SimpleNamespace(**{**vars(base), "params": {"model": "C2M", "options_file": "default"}})
-    assert "| model | default | options: ramps |" in report([default, other])
+
+    def under(file):
+        return SimpleNamespace(**{**vars(base), "params": {"model": "C2M", "options_file": file}})
+
+    assert "| model | default | ramps |" in report([under("default"), under("options/ramps.yaml")])
+    # two files of one stem stay apart
+    assert "| model | a/ramps.yaml | b/ramps.py | flat |" in report(
+        [under("a/ramps.yaml"), under("b/ramps.py"), under("a/flat.yaml")]
+    )
 
 
 def test_a_run_without_results_says_so():

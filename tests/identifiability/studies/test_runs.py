@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from batchmill import open_run
 from batchmill.cli import app
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+SAMPLES = Path(__file__).parents[1] / "formats" / "samples"
 
 
 @pytest.fixture
@@ -53,3 +55,46 @@ def test_a_changed_verdict_closes_the_gate(examples):
         decay.read_text().replace("locally_identifiable_parameters: [", "rank: 1\n  locally_identifiable_parameters: [")
     )
     assert app.run(["run", "studies_gate.yaml", "--output", "quiet"]) == 1
+
+
+def results_of(name: str) -> list[dict]:
+    return [job.result for job in open_run(name, home=".batchmill").results()]
+
+
+def test_model_files_of_other_tools_run_as_they_are_and_what_holds_no_model_is_named(tmp_path, monkeypatch):
+    pytest.importorskip("antimony")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(SAMPLES, "models")
+    Path("models/old_one.jl").write_text("not Julia")
+    Path("models/broken.m").write_text("system('touch canary')")
+    Path("all.yaml").write_text(
+        "name: all\ntask: identifiability\n"
+        'files: {directory: models, pattern: ["*.py", "*.m", "*.jl", "*.xml", "*.ant"], exclude: ["old_*"], '
+        "recursive: false, as: model}\n"
+    )
+    assert app.run(["run", "all.yaml", "--output", "quiet"]) == 1
+    assert sorted(result["model"] for result in results_of("all") if result) == [
+        *("C2M", "goodwin", "lotka_volterra", "sir", "sirs_forced")
+    ]
+    assert "broken.m:1:1: " in report_of("all")
+    assert not Path("canary").exists()
+
+
+def test_options_are_axes_and_an_options_file_names_its_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("options").mkdir()
+    Path("options/still.py").write_text("nnzDerU = [0]\n")
+    Path("options/part.yaml").write_text("parameters_only: true\n")
+    Path("axes.yaml").write_text(
+        "name: axes\ntask: identifiability\ndefaults: {model: Bolie}\nmatrix:\n  axes:\n"
+        "    options_file: [default, options/still.py, options/part.yaml]\n    known_parameters: [[], [p2], {p2: 2}]\n"
+        "    parameters_only: [null, true]\n"
+    )
+    assert app.run(["run", "axes.yaml", "--output", "quiet"]) == 0
+    found = results_of("axes")
+    assert len(found) == 18
+    assert {result["configuration"] for result in found} == {"default", "still", "part"}
+    assert {(tuple(r["known_parameters"]), r["n_unknowns"]) for r in found} == {((), 7), (("p2",), 6)}
+    assert {r["rank"] for r in found if r["configuration"] == "still"} == {5}
+    assert all(r["observable_states"] == [] for r in found if r["configuration"] == "part")
+    assert "- `Bolie`: options as in the model → still: rank 6 → 5" in report_of("axes")

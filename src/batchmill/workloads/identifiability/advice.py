@@ -67,7 +67,7 @@ def advise(model: Model, options: Options | None = None, seed: int = 0, most: in
     model = (model if options is None else replace(model, options=options)).resolved()
     most = most if most is not None else MAX_ELIMINATED if model.unknown_inputs else MAX_TESTED
     plain = Sampler(model)
-    drawn = [plain.draw(seed, prime=prime) for prime in islice(plain.primes(), 2)]
+    drawn = list(islice(plain.samples(seed), 2))
     determined = frozenset.intersection(*(sample.identifiable() for sample in drawn))
     states = [name for name in model.states if name not in determined]
     fix = [Candidate("fix", name) for name in model.parameters if name not in determined]

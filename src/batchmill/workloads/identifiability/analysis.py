@@ -17,9 +17,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from batchmill.workloads.identifiability.model import Model, Unsupported
+from batchmill.workloads.identifiability.model import Model
 from batchmill.workloads.identifiability.sampling import PRIMES, Sample, Sampler
-from batchmill.workloads.identifiability.transcendental import NoRoot
 
 __all__ = ["PRIMES", "Sample", "Sampler", "Verdict", "analyse", "sample"]
 
@@ -42,23 +41,17 @@ def analyse(model: Model, seed: int = 0) -> Verdict:
     """
     sampler = Sampler(model)
     seen: list[Verdict] = []
-    for prime in sampler.primes():
-        try:
-            drawn = sampler.draw(seed, prime=prime)
-        except NoRoot:  # of a number perhaps, which has one modulo every second prime
-            continue
+    for drawn in sampler.samples(seed):
         verdict = _verdict(drawn)
         if verdict in seen and verdict.rank == max(v.rank for v in seen):
-            return verdict._replace(error_probability=sampler.failure_probability(verdict.order, prime) ** 2)
+            return verdict._replace(error_probability=sampler.failure_probability(verdict.order, drawn.prime) ** 2)
         seen.append(verdict)
-    if len(seen) < 2:
-        raise Unsupported("no point was found where all radicands are squares")
     raise ArithmeticError("no two primes agree on the rank")
 
 
 def sample(model: Model, seed: int = 0) -> Sample:
     """The observability-identifiability matrix of a model under its options at one random point."""
-    return Sampler(model).draw(seed)
+    return next(Sampler(model).samples(seed))
 
 
 def _verdict(drawn: Sample) -> Verdict:

@@ -19,7 +19,7 @@ from batchmill import ManifestError, Permanent, UsageError
 SCHEMA_VERSION = 1
 EXAMPLE = (
     "  batchmill identifiability Bolie models/ --inputs 0\n"
-    "  batchmill identifiability Bolie --fix p2 --known-ic q2=0 --json\n"
+    "  batchmill identifiability Bolie --fix p2 --known-ic q2=0 --output json\n"
     "  batchmill identifiability models/ --check\n"
     "  batchmill identifiability import model.jl model.xml -o models/\n"
     "  batchmill identifiability export Bolie --format latex"
@@ -32,6 +32,14 @@ class Format(StrEnum):
     YAML = "yaml"
     LATEX = "latex"
     JSON = "json"
+
+
+class Output(StrEnum):
+    """How an analysis is told."""
+
+    HUMAN = "human"
+    JSON = "json"
+    QUIET = "quiet"
 
 
 class Asked(NamedTuple):
@@ -79,14 +87,16 @@ _OptionsFile = Annotated[
 ]
 _Global = Annotated[bool, typer.Option("--global", help="try to tell global from local identifiability")]
 _Check = Annotated[bool, typer.Option("--check", help="exit 1 where a verdict differs from the model's `expected`")]
-_Json = Annotated[bool, typer.Option("--json", help="everything as JSON on stdout")]
+_Output = Annotated[Output, typer.Option("--output", help="what to write: `json` is everything that is known")]
 _Pictures = Annotated[
     str | None, typer.Option("--pictures", metavar="DIR", help="write pictures there", show_default=False)
 ]
-_Seed = Annotated[int, typer.Option("--seed", help="of the random points")]
+_Seed = Annotated[int, typer.Option("--seed", metavar="N", help="of the random points")]
 _Out = Annotated[str | None, typer.Option("-o", "--to", metavar="DIR|FILE", help="where to write", show_default=False)]
-_Format = Annotated[Format, typer.Option("--format", help="of `export`")]
-_Units = Annotated[bool, typer.Option("--units", help="`export`: set parameters to 1 that scalings leave free")]
+_Format = Annotated[Format, typer.Option("--format", metavar="yaml|latex|json", help="of `export`")]
+_Units = Annotated[
+    bool, typer.Option("--units", help="`export`: set parameters to 1 that scalings or translations leave free")
+]
 _Outputs = Annotated[
     list[str] | None,
     typer.Option("--output-of", metavar="NAME", help="`import`: what is measured (SBML, Antimony)", show_default=False),
@@ -102,7 +112,7 @@ def identifiability_command(
     options_file: _OptionsFile = None,
     global_check: _Global = False,
     check: _Check = False,
-    as_json: _Json = False,
+    output: _Output = Output.HUMAN,
     pictures: _Pictures = None,
     to: _Out = None,
     export_format: _Format = Format.YAML,
@@ -126,7 +136,7 @@ def identifiability_command(
     if first == "export":
         return _export(others, export_format, to, Asked(given, seed), units=units)
     asked = Asked({**given, "advice": True}, seed)
-    return _analyse_all(words, asked, check=check, as_json=as_json, pictures=pictures)
+    return _analyse_all(words, asked, check=check, output=output, pictures=pictures)
 
 
 identifiability_command.example = EXAMPLE  # type: ignore[attr-defined]
@@ -147,7 +157,7 @@ def _known(given: Sequence[str] | None, flag: str) -> dict[str, str] | list[str]
     return dict(valued) if valued else [name.strip() for name, _, _ in parts]
 
 
-def _analyse_all(words: Sequence[str], asked: Asked, *, check: bool, as_json: bool, pictures: str | None) -> int:
+def _analyse_all(words: Sequence[str], asked: Asked, *, check: bool, output: Output, pictures: str | None) -> int:
     results: list[dict[str, Any]] = []
     refused: list[Refused] = []
     changed: list[Refused] = []
@@ -164,7 +174,7 @@ def _analyse_all(words: Sequence[str], asked: Asked, *, check: bool, as_json: bo
             if len(words) == 1 and reference == words[0]:
                 raise
             refused.append(Refused(reference, error.message))
-    _tell(results, refused, changed, as_json=as_json)
+    _tell(results, refused, changed, output)
     if not results and not changed:
         raise UsageError("there is no model to analyse", hint="name a bundled model, a model file or a folder of them")
     return 1 if changed or (refused and check) else 0
@@ -242,10 +252,10 @@ def _draw(reference: str, asked: Asked, folder: Path) -> None:
         (place / name).write_bytes(content)
 
 
-def _tell(results: list[dict[str, Any]], refused: list[Refused], changed: list[Refused], *, as_json: bool) -> None:
+def _tell(results: list[dict[str, Any]], refused: list[Refused], changed: list[Refused], output: Output) -> None:
     from batchmill.workloads.identifiability.presentation import details, lines_of, printable, verdict_table
 
-    if as_json:
+    if output is Output.JSON:
         record = {
             "schema_version": SCHEMA_VERSION,
             "models": results,
@@ -256,7 +266,7 @@ def _tell(results: list[dict[str, Any]], refused: list[Refused], changed: list[R
         return
     table = [verdict_table(results)] if len(results) > 1 else []
     interesting = results if len(results) == 1 else [r for r in results if r["nullspace_dimension"]]
-    if results:
+    if results and output is Output.HUMAN:
         _write(lines_of([*table, *map(details, interesting)]))
     for item in refused:
         typer.echo(f"skipped `{printable(item.model)}`: {printable(item.reason)}", err=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from batchmill.workloads.identifiability.analysis import PRIMES, Sample, Sampler
+from batchmill.workloads.identifiability.analysis import Sample, Sampler
 from batchmill.workloads.identifiability.jets import output_jacobian
 from batchmill.workloads.identifiability.model import Model, Unsupported
 
@@ -59,7 +59,7 @@ class Field:
         if len(model.states) + len(model.parameters) > MAX_NAMES:
             raise Unsupported(f"orbits are not drawn for more than {MAX_NAMES} names")
         source = random.Random(f"orbits {seed}")
-        self.sample: Sample = Sampler(model).draw(seed, prime=PRIMES[0])
+        self.sample: Sample = next(Sampler(model).samples(seed))
         self.names = tuple(self.sample.names)
         self._model, self._free = model, [i for i, n in enumerate(self.names) if n not in self.sample.known]
         self._dimension = len(self.sample.null_space())

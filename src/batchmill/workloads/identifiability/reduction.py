@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,21 +46,37 @@ def with_known(model: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, 
 
 
 def units(model: Model, seed: int = 0) -> list[str]:
-    """Parameters that can be set to 1 without loss: those of a minimal set to fix that scalings bring to any value.
+    """Parameters that can be set to 1 without loss: a minimal set to fix that symmetries bring to any positive value.
 
-    Units chosen like this are a reparametrisation that changes no output (for positive parameters). Raises
-    ManifestError where scalings are not enough to make the model identifiable.
+    Units chosen like this are a reparametrisation that changes no output (for positive parameters). Scalings and
+    translations reach any value; no parameter may be moved by both kinds. Raises ManifestError where they are not
+    enough to make the model identifiable.
     """
-    from batchmill.workloads.identifiability import linear, symmetries
+    from batchmill.workloads.identifiability import symmetries
     from batchmill.workloads.identifiability.advice import advise
-    from batchmill.workloads.identifiability.analysis import PRIMES
 
-    scalings = [s.weights for s in symmetries.find(model, seed=seed) if s.weights]
+    found = symmetries.find(model, seed=seed)
+    scalings = [symmetry.weights for symmetry in found if symmetry.kind == "scaling"]
+    shifts = [{n: int(c) for n, c in s.generator.items()} for s in found if s.kind == "translation"]
     for members in advise(model, seed=seed).fix_parameters.minimal:
-        rows = [[weights.get(name, 0) % PRIMES[0] for name in members] for weights in scalings]
-        if linear.rank(rows, len(members), PRIMES[0]) == len(members):
+        scaled, shifted = _moved(members, scalings), _moved(members, shifts)
+        apart = len(scaled) + len(shifted) == len(members) == len({*scaled, *shifted})
+        if apart and _reaches_all(scaled, scalings) and _reaches_all(shifted, shifts):
             return list(members)
     raise ManifestError(
         f"`{model.name}` cannot be made identifiable by setting parameters to 1",
-        hint="its symmetries are no scalings, or all its parameters are identifiable",
+        hint="its symmetries are no scalings or translations, or all its parameters are identifiable",
     )
+
+
+def _moved(names: Sequence[str], fields: Sequence[Mapping[str, int]]) -> list[str]:
+    return [name for name in names if any(name in field for field in fields)]
+
+
+def _reaches_all(names: Sequence[str], fields: Sequence[Mapping[str, int]]) -> bool:
+    """Whether the fields, constant in these coordinates or their logarithms, move the names independently."""
+    from batchmill.workloads.identifiability import linear
+    from batchmill.workloads.identifiability.analysis import PRIMES
+
+    rows = [[field.get(name, 0) % PRIMES[0] for name in names] for field in fields]
+    return linear.rank(rows, len(names), PRIMES[0]) == len(names)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -32,12 +33,13 @@ from batchmill.workloads.identifiability.transcendental import (
 )
 
 PRIMES = (
-    *(1073740439, 1073740127, 1073739179, 1073739167, 1073737487, 1073737319, 1073736299, 1073736143),
-    *(1073735987, 1073735687, 1073734763, 1073734703, 1073734307, 1073734283, 1073733047, 1073732879),
+    *(1073730719, 1073719919, 1073666879, 1073545919, 1073523359, 1073512439, 1073432279, 1073409119),
+    *(1073388839, 1073210519, 1072965599, 1072911839, 1072839239, 1072811879, 1072786679, 1072744559),
 )
-"""The largest below 2**30 for which (p - 1) / 2 is prime too: squares then have roots of any degree.
+"""The largest below 2**30 for which (p - 1) / 2 is prime too, and modulo which every prime up to 19 is a square.
 
-CPython multiplies whole numbers below 2**30, one digit of its own, half as fast again as those above.
+Squares then have roots of any degree, and so have most numbers. CPython multiplies whole numbers below 2**30, one digit
+of its own, half as fast again as those above.
 """
 
 MAX_UNKNOWNS = 1000  # states and parameters
@@ -190,6 +192,19 @@ class Sampler:
         )  # some points have squares for coordinates
         columns = self._width + len(self.model.unknown_inputs) * order * self._free
         return min(1.0, (len(self.names) + 1) * columns * (2 * order + 2) * degree / (prime - 1))
+
+    def samples(self, seed: int | str) -> Iterator[Sample]:
+        """A sample modulo one prime after another, at least two. Primes modulo which a number has no root are left out.
+
+        Raises Unsupported where not even two primes are left.
+        """
+        count = 0
+        for prime in self.primes():
+            with suppress(NoRoot):
+                yield self.draw(seed, prime=prime)
+                count += 1
+        if count < 2:
+            raise Unsupported("no point was found where all radicands are squares")
 
     def effort(self, orders: int) -> int:
         """How much work it is to draw a sample of so many orders: operations of about half a microsecond."""

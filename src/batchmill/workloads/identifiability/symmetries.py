@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from typing import NamedTuple
@@ -28,8 +27,7 @@ from batchmill.workloads.identifiability.combinations.lattice import (
 )
 from batchmill.workloads.identifiability.determining import Equations
 from batchmill.workloads.identifiability.model import Model, Options, Unsupported
-from batchmill.workloads.identifiability.sampling import Sample, Sampler
-from batchmill.workloads.identifiability.transcendental import NoRoot
+from batchmill.workloads.identifiability.sampling import Sampler
 from batchmill.workloads.identifiability.unseen import seen_part
 from batchmill.workloads.identifiability.work import OutOfWork, Work
 
@@ -91,7 +89,7 @@ class _Search:
     def __init__(self, equations: Equations, sampler: Sampler, seed: int, work: Work) -> None:
         self._equations, self._model, self._work = equations, equations.model, work
         self._random = random.Random(f"symmetries {seed}")
-        sample = _draw(sampler, seed)
+        sample = next(sampler.samples(seed))
         self._prime, vectors = sample.prime, sample.null_space()
         known = self._model.options.known
         self._known = {} if known is None else dict(known.values)
@@ -220,13 +218,6 @@ class _Search:
             [value if unknown.component == name else 0 for unknown, value in zip(unknowns, values, strict=True)]
             for name in self._known
         ]
-
-
-def _draw(sampler: Sampler, seed: int) -> Sample:
-    for prime in sampler.primes():
-        with suppress(NoRoot):  # of a number perhaps, which has one modulo every second prime
-            return sampler.draw(seed, prime=prime)
-    raise Unsupported("no point was found where all radicands are squares")
 
 
 def _cost(unknowns: Sequence[_Unknown]) -> Callable[[Vector], tuple[int, ...]]:

@@ -27,10 +27,11 @@ from batchmill.workloads.identifiability.model import Unsupported
 Key = int | str
 """A pair (l, exp(l)) or an angle: the node that stands for it, or the name of a constant."""
 
-_PRIME = 2**255 - 46545  # (p - 1) / 2 is prime too
+_PRIMES = (2**255 - 258636369, 2**255 - 300819489, 2**255 - 583446369, 2**255 - 46545)
+"""(p - 1) / 2 is prime too, and modulo the first three every prime up to 47 is a square: most numbers have roots."""
 _FRACTIONS = 2**96  # so that a residue that stands for no fraction passes for one with probability 2**-62
 _SPARE = 6  # points more than unknown factors, at least
-_MAX_POINTS = 5000
+_FEW_POINTS, _MAX_POINTS = 100, 5000
 _MAX_DIVISOR = 100_000
 _LARGEST_FACTORED = 2**64
 
@@ -161,11 +162,24 @@ def find_rules(circuit: Circuit, nodes: Iterable[int], values: Mapping[int, Frac
         return Rules()
     order = circuit.reachable(functions)
     order.sort(key=lambda node: not circuit.nodes[node].static)  # as they are evaluated
-    source, divisor, enough = random.Random("rules"), 1, len(functions) + 3 * _SPARE
-    points = [_Point(circuit, order, values or {}, source) for _ in range(enough)]
-    drawn = enough
-    while drawn <= _MAX_POINTS:
-        search = _Search(circuit, order, points, divisor)
+    # a number without a root modulo one prime may have one modulo the next; radicands at points need many points
+    attempts = [*((prime, _FEW_POINTS) for prime in _PRIMES), (_PRIMES[0], _MAX_POINTS)]
+    for prime, most in attempts:
+        rules = _rules(circuit, order, values or {}, len(functions), prime, most)
+        if rules is not None:
+            return rules
+    raise Unsupported("no point was found where all radicands are squares")
+
+
+def _rules(
+    circuit: Circuit, order: Sequence[int], values: Mapping[int, Fraction], functions: int, prime: int, most: int
+) -> Rules | None:
+    """The rules, by values modulo a prime at so many points at most; None where these do not suffice."""
+    source, divisor, enough = random.Random("rules"), 1, functions + 3 * _SPARE
+    points = [_Point(circuit, order, values, source, prime) for _ in range(enough)]
+    drawn, most = enough, max(most, 4 * enough)
+    while drawn <= most:
+        search = _Search(circuit, order, points, divisor, prime)
         if search.run() and not search.crowded:
             return Rules(search.terms, divisor)
         if search.divisor > divisor:
@@ -174,11 +188,11 @@ def find_rules(circuit: Circuit, nodes: Iterable[int], values: Mapping[int, Frac
             enough *= 2 if search.crowded else 1
             points = search.alive
             if len(points) < enough:
-                points = points + [_Point(circuit, order, values or {}, source, power=1) for _ in range(drawn)]
+                points = points + [_Point(circuit, order, values, source, prime, power=1) for _ in range(drawn)]
                 drawn *= 2
         for point in points:
             point.clear()
-    raise Unsupported("no point was found where all radicands are squares")
+    return None
 
 
 class _Point:
@@ -190,16 +204,20 @@ class _Point:
         order: Sequence[int],
         specific: Mapping[int, Fraction],
         source: random.Random,
+        prime: int,
         power: int = 2,
     ) -> None:
-        self._circuit = circuit
+        self._circuit, self._prime = circuit, prime
         self._leaves: dict[int, tuple[int, int]] = {}
         for node in order:
             if node in specific:
-                self._leaves[node] = (residue(specific[node], _PRIME), 0)
+                self._leaves[node] = (residue(specific[node], self._prime), 0)
             elif circuit.nodes[node].op is Op.LEAF:
                 # at first a square: radicands are mostly products of leaves
-                self._leaves[node] = (pow(source.randrange(1, _PRIME), power, _PRIME), source.randrange(_PRIME))
+                self._leaves[node] = (
+                    pow(source.randrange(1, self._prime), power, self._prime),
+                    source.randrange(self._prime),
+                )
         self.clear()
 
     def clear(self) -> None:
@@ -214,11 +232,11 @@ class _Point:
             self.values[node], self.slopes[node] = self._leaves[node]
             return
         if op is Op.NUMBER:
-            self.values[node], self.slopes[node] = residue(arguments[0], _PRIME), 0
+            self.values[node], self.slopes[node] = residue(arguments[0], self._prime), 0
             return
         values, slopes = [self.values[i] for i in arguments], [self.slopes[i] for i in arguments]
         value, slope = self._operation(op, node, values, slopes, start)
-        self.values[node], self.slopes[node] = value % _PRIME, slope % _PRIME
+        self.values[node], self.slopes[node] = value % self._prime, slope % self._prime
 
     def _operation(self, op: Op, node: int, values: list[int], slopes: list[int], start: Start) -> tuple[int, int]:
         if op is Op.ADD:
@@ -228,7 +246,7 @@ class _Point:
         if op is Op.INV or op is Op.LOG:
             if not values[0]:
                 raise VanishingDenominator
-            inverse = pow(values[0], -1, _PRIME)
+            inverse = pow(values[0], -1, self._prime)
             if op is Op.INV:
                 return inverse, -slopes[0] * inverse * inverse
             return start.log(node, values[0]), slopes[0] * inverse
@@ -242,13 +260,13 @@ class _Point:
 class _Search:
     """One pass over the nodes, at many points at once."""
 
-    def __init__(self, circuit: Circuit, order: Sequence[int], points: list[_Point], divisor: int) -> None:
-        self._circuit, self._order = circuit, order
+    def __init__(self, circuit: Circuit, order: Sequence[int], points: list[_Point], divisor: int, prime: int) -> None:
+        self._circuit, self._order, self._prime = circuit, order, prime
         self.alive, self.divisor = points, divisor
         self.terms: dict[int, dict[Key, Fraction]] = {}
         rules = Rules(self.terms, divisor)
-        self._starts = {id(point): Start(rules, _PRIME, salt) for salt, point in enumerate(points)}
-        self._logs, self._slopes, self._angles = (linear.Span[Key](_PRIME, _FRACTIONS) for _ in range(3))
+        self._starts = {id(point): Start(rules, self._prime, salt) for salt, point in enumerate(points)}
+        self._logs, self._slopes, self._angles = (linear.Span[Key](self._prime, _FRACTIONS) for _ in range(3))
         self._settled: set[int] = set()
 
     def run(self) -> bool:
@@ -319,10 +337,10 @@ class _Search:
     def _relate_log(self, node: int, argument: int) -> None:
         """log(b) = log(c) + sum of m*l where b is a constant c times a product of powers exp(l)**m."""
         relative = [
-            point.slopes[argument] * pow(point.values[argument], -1, _PRIME) if point.values[argument] else 0
+            point.slopes[argument] * pow(point.values[argument], -1, self._prime) if point.values[argument] else 0
             for point in self.alive
         ]
-        found = self._slopes.relation([value % _PRIME for value in relative])
+        found = self._slopes.relation([value % self._prime for value in relative])
         constant = None if found is None else self._constant(argument, found)
         if found is None or constant is None:
             return
@@ -339,11 +357,11 @@ class _Search:
             start = self._starts[id(point)]
             for key, power in factors.items():
                 try:
-                    quotient = quotient * root(start.exps[key], -power, _PRIME) % _PRIME
+                    quotient = quotient * root(start.exps[key], -power, self._prime) % self._prime
                 except (NoRoot, VanishingDenominator):
                     return None
             quotients.add(quotient)
-        return linear.rational(quotients.pop(), _PRIME, _FRACTIONS) if len(quotients) == 1 else None
+        return linear.rational(quotients.pop(), self._prime, _FRACTIONS) if len(quotients) == 1 else None
 
     def _relate_angle(self, argument: int) -> None:
         self._settled.add(argument)

@@ -67,14 +67,14 @@ def find(model: Model, options: Options | None = None, seed: int = 0, work_limit
     model = (model if options is None else replace(model, options=options)).resolved()
     sampler = Sampler(model)
     source = Source(sampler, seed, Work(work_limit))
-    first, second = islice(sampler.primes(), 2)
+    first, second = (sample.prime for sample in islice(sampler.samples(seed), 2))
     pool = Pool(source, first)
     components: list[Component] = []
     cut_short = False
     try:
         components = _components(model, pool, Pool(source, second))
         _search(components, _held(model, pool, components))
-    except OutOfWork:
+    except (OutOfWork, NoRoot):
         cut_short = True
     functions = [function for component in components for function in component.found]
     return Combinations(

@@ -48,7 +48,7 @@ def decide(model: Model, seed: int, report: Report) -> GlobalVerdict:
 def _method(model: Model, seed: int) -> tuple[Method, Iterator[Words]]:
     if model.unknown_inputs:
         raise Unsupported(f"`{model.unknown_inputs[0]}` is an unknown input")
-    primes = Sampler(model).primes()
+    primes = (sample.prime for sample in Sampler(model).samples(seed))
     linear = LinearModel.of(model)
     if linear is not None:
         return "transfer function", _stages(linear.words(f"{seed}", prime) for prime in primes)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,8 +69,9 @@ class Finding:
 
     @property
     def configuration(self) -> str:
-        """The label of the options."""
-        return "; ".join(f"{_SHORT[name]}: {value}" for name, value in self.options.items()) or "default"
+        """The label of the options; of an options file its stem."""
+        parts = (v if name == "options_file" else f"{_SHORT[name]}: {v}" for name, v in self.options.items())
+        return "; ".join(parts) or "default"
 
     @property
     def verdict(self) -> str:
@@ -95,7 +96,21 @@ def _sort(records: Iterable[Record]) -> tuple[list[Finding], list[Record]]:
             findings.setdefault((found.model, found.configuration), found)
         else:
             failed.append(record)
-    return list(findings.values()), failed
+    return _labelled(list(findings.values())), failed
+
+
+def _labelled(findings: list[Finding]) -> list[Finding]:
+    """With the stems of options files in place of their paths, where no other file has the same stem."""
+    paths = {found.options["options_file"] for found in findings if "options_file" in found.options}
+    shared = Counter(Path(path).stem for path in paths)
+    labels = {path: Path(path).stem for path in paths if shared[Path(path).stem] == 1}
+    return [
+        replace(
+            found,
+            options={name: labels.get(v, v) if name == "options_file" else v for name, v in found.options.items()},
+        )
+        for found in findings
+    ]
 
 
 def finding(params: Mapping[str, Any], result: Mapping[str, Any]) -> Finding:
@@ -113,8 +128,6 @@ def finding(params: Mapping[str, Any], result: Mapping[str, Any]) -> Finding:
 def _spelt(option: str, value: Any) -> str:
     if value is None or value is False or value == "default":
         return ""
-    if option == "options_file":
-        return Path(str(value)).stem
     if isinstance(value, dict):
         return ", ".join(f"{name} = {given}" for name, given in value.items()) or "none"
     if isinstance(value, list):

@@ -56,7 +56,7 @@ class Study:
         extra = {_column(c): c.formula for c in candidates if c.kind == "measure" and c.formula is not None}
         sampler = Sampler(replace(model, outputs={name: model.outputs[name] for name in base}), extra=extra)
         self.candidates, self.target = list(candidates), list(target)
-        drawn = [sampler.draw(seed, prime=prime) for prime in islice(sampler.primes(), 2)]
+        drawn = list(islice(sampler.samples(seed), 2))
         self._points: list[_Point | _WholePoint] = [
             _WholePoint(sample, base) if model.unknown_inputs else _Point(sample, base, self.candidates)
             for sample in drawn
