@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from batchmill.workloads.identifiability import sensitivities
 from batchmill.workloads.identifiability.analysis import analyse, sample
 from batchmill.workloads.identifiability.catalogue import find_model
 from batchmill.workloads.identifiability.expressions import Symbol
 from batchmill.workloads.identifiability.loading import OptionsSection
+from batchmill.workloads.identifiability.model import Options
 from batchmill.workloads.identifiability.options import assuming
 from batchmill.workloads.identifiability.sampling import Sampler
 
@@ -122,3 +126,16 @@ def test_a_constant_unknown_input_is_one_more_parameter(write):
 def test_the_bound_on_errors_is_small_and_grows_with_the_model():
     bounds = [analyse(find_model(name)).error_probability for name in ("C2M", "hiv")]
     assert 0 < bounds[0] < bounds[1] < 1e-6
+
+
+@pytest.mark.parametrize("name", ["Bolie", "hiv", "nfkb", "goodwin"])
+@pytest.mark.parametrize("options", [{}, {"nonzero_input_derivatives": 1}])
+def test_integers_and_blas_give_the_same_matrix(name, options, monkeypatch):
+    model = replace(find_model(name), options=Options(**options))
+    if model.inputs:  # the same as an unknown one
+        model = replace(model, inputs=model.inputs[1:], unknown_inputs=model.inputs[:1])
+    drawn = []
+    for few in (0, 10**9):
+        monkeypatch.setattr(sensitivities, "_FEW_PRODUCTS", few)
+        drawn.append(Sampler(model).draw(5))
+    assert [block.tolist() for block in drawn[0].rows] == [block.tolist() for block in drawn[1].rows]

@@ -17,13 +17,9 @@ from functools import cached_property
 from batchmill.workloads.identifiability import linear
 from batchmill.workloads.identifiability.expressions import Expression
 from batchmill.workloads.identifiability.model import Known, Model, Unsupported
+from batchmill.workloads.identifiability.sensitivities import Residues
 from batchmill.workloads.identifiability.system import compile_system, total_degree
-from batchmill.workloads.identifiability.taylor import (
-    MAX_ORDERS,
-    Point,
-    Residues,
-    output_sensitivities,
-)
+from batchmill.workloads.identifiability.taylor import MAX_ORDERS, Point, output_sensitivities
 from batchmill.workloads.identifiability.transcendental import (
     NoRoot,
     Rules,
@@ -162,7 +158,7 @@ class Sampler:
         self._width = len(self.names) + len(model.unknown_inputs) * self._impulses
         self._target: int | None = None
         self._rules = self._find_rules({})
-        self._specific_rules = self._find_rules(self._values)
+        self._specific_rules = self._find_rules(self._values) if self._values else self._rules
 
     def _find_rules(self, specific: Mapping[str, Fraction]) -> Rules:
         system = self._system
@@ -251,7 +247,7 @@ class Sampler:
             squares = bool(rules.terms) and attempt < _SQUARE_DRAWS
             point = self._point(source, prime, held, inputs, length=length, squares=squares)
             try:
-                rows = self._rows(point, prime, rules, orders)
+                rows = self._rows(point, prime, orders, specific=bool(specific))
             except VanishingDenominator:
                 vanished += 1
                 if vanished == _DRAWS:
@@ -305,14 +301,15 @@ class Sampler:
         each = self._patience() if self._values else 1
         return min((self._width + 1) * each, MAX_ORDERS)
 
-    def _rows(self, point: Point, prime: int, rules: Rules, orders: int | None) -> list[Residues]:
+    def _rows(self, point: Point, prime: int, orders: int | None, *, specific: bool) -> list[Residues]:
         """The matrix of so many orders, or up to the order where the rank of each group of outputs is final."""
         most = orders or self._orders()
         impulses = most if self._free else self._impulses
+        rules = self._specific_rules if specific else self._rules
         blocks: list[Residues] = []
         for block in output_sensitivities(self._system, point, most, prime, rules, impulses):
             blocks.append(block)
-            if orders is None and self._is_due(len(blocks), most) and self._are_final(blocks, prime, rules):
+            if orders is None and self._is_due(len(blocks), most) and self._are_final(blocks, prime, specific):
                 return blocks
         if orders or self._free:
             return blocks
@@ -327,8 +324,8 @@ class Sampler:
             return orders >= _FIRST_LOOK and orders.bit_count() == 1
         return (orders - full) % (1 + self._width // 16) == 0
 
-    def _are_final(self, blocks: list[Residues], prime: int, rules: Rules) -> bool:
-        return all(self._is_final(blocks, group, prime, rules is self._specific_rules) for group in self._groups)
+    def _are_final(self, blocks: list[Residues], prime: int, specific: bool) -> bool:
+        return all(self._is_final(blocks, group, prime, specific) for group in self._groups)
 
     def _is_final(self, blocks: list[Residues], outputs: list[int], prime: int, specific: bool) -> bool:
         """Whether later orders cannot add to the rank of these outputs."""

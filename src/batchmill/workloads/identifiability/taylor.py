@@ -4,32 +4,22 @@ States are computed order by order from x' = f; the sensitivities S = dx/d(x0, p
 one random point of the prime field (A. Sedoglavic, "A probabilistic algorithm to test local algebraic observability in
 polynomial time", J. Symb. Comput. 33 (2002) 735-755). What the coefficients mean is decided in `analysis`.
 
-The scalar series are lists of Python integers: they are short, and `sum(map(mul, ...))` needs no care for overflow.
-The sensitivities, a matrix an order, go through BLAS: each residue of 30 bits is held as two float64 pieces of 15 bits,
-so that a product with another residue has at most 45 bits and 256 of them add up exactly below 2**53; for series of
-more orders as three pieces of 10 bits.
+The series are lists of Python integers: they are short, and `sum(map(mul, ...))` needs no care for overflow. How the
+sensitivities, a matrix an order, are computed is in `sensitivities`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import mul
-from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import NamedTuple
 
 from batchmill.workloads.identifiability.circuit import Circuit, Op
+from batchmill.workloads.identifiability.sensitivities import LinearSystem, Residues, solve
 from batchmill.workloads.identifiability.system import System
 from batchmill.workloads.identifiability.transcendental import Rules, Start, VanishingDenominator, residue
 
 MAX_ORDERS = 2048
-_FIRST_ROOM = 16  # orders, and more where that takes little memory:
-_FIRST_ENTRIES = 1 << 20
-_RESIDUE_BITS = 30
-_EXACT_BITS = 53  # of a float64
-
-Residues = npt.NDArray[np.int64]
 
 
 def static_values(
@@ -216,86 +206,6 @@ def _square(a: list[int], order: int) -> int:
     return twice if order % 2 else twice + a[half] * a[half]
 
 
-class Convolution:
-    """The product of a sparse matrix of series J with a matrix of series S, order by order, modulo a prime.
-
-    J has the given entries, (row, column) -> coefficients; S has `width` columns; there are at most so many orders. The
-    entries of each column of J are packed into a dense block, so that one batched matrix product serves an order.
-    """
-
-    def __init__(
-        self, entries: Mapping[tuple[int, int], list[int]], shape: tuple[int, int], width: int, orders: int, prime: int
-    ) -> None:
-        rows, columns = shape
-        self._prime, self._width = prime, width
-        self._room = min(orders, max(_FIRST_ROOM, _FIRST_ENTRIES // max(1, columns * width)))
-        self._count, self._bits = _pieces(orders)
-        slots = _slots(entries, columns)
-        depth = max((slot for _, slot in slots.values()), default=0) + 1
-        self._series = list(entries.values())
-        self._columns, self._slots = np.array(list(slots.values()), dtype=np.intp).reshape(-1, 2).T
-        self._sources = _sources(slots, rows, columns * depth, depth)
-        self._jacobian = np.zeros((columns, depth, self._room))  # latest order first: aligned for the Cauchy product
-        self._pieces = np.zeros((columns, self._room, self._count * width))
-        self._products = np.zeros((columns * depth + 1, self._count * width))  # the last row stays zero
-        self._blocks = self._products[:-1].reshape(columns, depth, self._count * width)
-
-    def step(self, order: int, matrix: Residues) -> Residues:
-        """The coefficient of J S of this order (rows x width), given that of S (columns of J x width)."""
-        if order == self._room:
-            self._double()
-        pieces = self._pieces[:, order].reshape(len(matrix), self._count, self._width)
-        for piece in range(self._count):
-            pieces[:, piece] = matrix & ((1 << self._bits) - 1)
-            matrix = matrix >> self._bits
-        first = self._room - 1 - order
-        self._jacobian[self._columns, self._slots, first] = [series[order] for series in self._series]
-        np.matmul(self._jacobian[:, :, first:], self._pieces[:, : order + 1], out=self._blocks)
-        return self._gathered()
-
-    def _double(self) -> None:
-        # by halves empty: all orders that an analysis may need at worst would be gigabytes for large models
-        self._jacobian = np.concatenate((np.zeros_like(self._jacobian), self._jacobian), axis=2)
-        self._pieces = np.concatenate((self._pieces, np.zeros_like(self._pieces)), axis=1)
-        self._room *= 2
-
-    def _gathered(self) -> Residues:
-        """The products of each row added up, their pieces joined."""
-        # each product is below 2**53, and as many as a row may have are below 2**63
-        sums = self._products[self._sources].astype(np.int64).sum(axis=1)
-        sums = sums.reshape(len(self._sources), self._count, self._width)
-        joined: Residues = sums[:, -1]
-        for piece in range(self._count - 2, -1, -1):
-            joined = ((joined % self._prime) << self._bits) + sums[:, piece]
-        return joined % self._prime
-
-
-def _pieces(orders: int) -> tuple[int, int]:
-    """Into how many pieces, and of how many bits, a residue is cut for sums over so many orders to be exact."""
-    spare = _EXACT_BITS - _RESIDUE_BITS - max(orders - 1, 0).bit_length()
-    count = -(-_RESIDUE_BITS // spare)
-    return count, -(-_RESIDUE_BITS // count)
-
-
-def _slots(entries: Iterable[tuple[int, int]], columns: int) -> dict[tuple[int, int], tuple[int, int]]:
-    """Where each entry lies in the packed blocks: (row, column) -> (column, place in the column)."""
-    filled = [0] * columns
-    slots = {}
-    for row, column in entries:
-        slots[row, column] = (column, filled[column])
-        filled[column] += 1
-    return slots
-
-
-def _sources(slots: Mapping[tuple[int, int], tuple[int, int]], rows: int, empty: int, depth: int) -> npt.NDArray[Any]:
-    """For each row the flat places of its entries, filled up with `empty`, the place of a row of zeros."""
-    places: list[list[int]] = [[] for _ in range(rows)]
-    for (row, _), (column, slot) in slots.items():
-        places[row].append(column * depth + slot)
-    most = max(map(len, places), default=0)
-    return np.array([p + [empty] * (most - len(p)) for p in places], dtype=np.intp).reshape(rows, most)
-
-
 class Point(NamedTuple):
     """Where a system is looked at: residues of its static leaves, of its states at time 0, coefficients of inputs."""
 
@@ -314,26 +224,18 @@ def output_sensitivities(
     """
     size = len(system.states)
     direct = size + len(system.parameters)
-    width = direct + system.unknown_inputs * impulses
     flow = _Flow(system, point, prime, Start(rules, prime))
-    jacobian = {at: flow.coefficients(node) for at, node in system.jacobian.items()}
-    convolution = Convolution(jacobian, (len(system.roots), size), width, orders, prime)
-    forcing = [flow.coefficients(node) for node in system.forcing.values()]
-    at = np.array(list(system.forcing), dtype=np.intp).reshape(-1, 2).T
-    at_row, at_column = at[0], at[1] + size
-    disturbance = {(r, direct + i * impulses): flow.coefficients(n) for (r, i), n in system.disturbance.items()}
-    sensitivities = np.zeros((size, width), dtype=np.int64)
-    sensitivities[range(size), range(size)] = 1
-    for order in range(orders):
-        inverse = flow.step(order)
-        rows = convolution.step(order, sensitivities)
-        rows[at_row, at_column] += np.array([series[order] for series in forcing], dtype=np.int64)
-        for (row, first), series in disturbance.items():
-            shifted = series[order::-1][:impulses]  # times t**j for the j-th coefficient of the input
-            rows[row, first : first + len(shifted)] += np.array(shifted, dtype=np.int64)
-        rows %= prime
-        yield rows[size:]
-        sensitivities = rows[:size] * inverse % prime
+    linear = LinearSystem(
+        jacobian={at: flow.coefficients(node) for at, node in system.jacobian.items()},
+        forcing={(row, size + column): flow.coefficients(node) for (row, column), node in system.forcing.items()},
+        disturbance={(r, direct + i * impulses): flow.coefficients(n) for (r, i), n in system.disturbance.items()},
+        states=size,
+        rows=len(system.roots),
+        width=direct + system.unknown_inputs * impulses,
+        impulses=impulses,
+        prime=prime,
+    )
+    return solve(linear, flow.step, orders)
 
 
 class _Flow:
