@@ -138,6 +138,10 @@ class Flow:
             self._pacer.retune(Rate(speed, 1.0))
             self._pacer.burst = self.burst
 
+    def forgive(self) -> None:
+        """A new day: the limit may be sought again."""
+        self.searches = 0
+
     def restart(self, now: float) -> None:
         """The clock began anew."""
         self.arrival = self.lowered = self.since = -1.0

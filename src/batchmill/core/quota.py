@@ -97,7 +97,7 @@ class Quota:
     def _day_is_used(self, now: float, tokens: float) -> bool:
         if now >= self.day_ends:
             self.day_ends += DAY * (1 + (now - self.day_ends) // DAY)
-            self.day_requests = self.day_tokens = 0
+            self.new_day()
         limit = self.limit
         if limit.day_requests is not None and self.day_requests >= limit.day_requests:
             return True
@@ -113,6 +113,12 @@ class Quota:
             "paused_until": self.paused_until,
             "day": (self.day_requests, self.day_tokens),
         }
+
+    def new_day(self) -> None:
+        """Nothing is used yet."""
+        self.day_requests = self.day_tokens = 0
+        self.requests.forgive()
+        self.tokens.forgive()
 
     def restart(self, now: float) -> None:
         """The clock began anew: what is known stays, what is timed is forgotten."""

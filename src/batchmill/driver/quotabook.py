@@ -105,7 +105,7 @@ class QuotaBook:
             if boot != self._boot:
                 quota.restart(now)
             if day != today:
-                quota.day_requests = quota.day_tokens = 0
+                quota.new_day()
         quota.day_ends = now + DAY - wall % DAY
         return quota
 

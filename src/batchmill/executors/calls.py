@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from decimal import ROUND_CEILING, Decimal
 from types import TracebackType
 from typing import Any
@@ -41,13 +42,13 @@ class Call:
         job: int,
         asked: CallAsked,
         idempotency_key: str,
-        waited: Callable[[float], None],
+        waits: AbstractContextManager[object],
         keep_reply: Callable[[Any], str],
     ) -> None:
         self.idempotency_key = idempotency_key
         """The same in every attempt of the job: a service that knows it does not do the work twice."""
         self._port, self._job, self._asked = port, job, asked
-        self._waited, self._keep_reply = waited, keep_reply
+        self._waits, self._keep_reply = waits, keep_reply
         self._open = False
 
     def settle(
@@ -102,17 +103,19 @@ class Call:
             raise UsageError(
                 "a plain `with` would stop every job of this worker", hint="write `async with ctx.call(...)`"
             )
-        started = time.monotonic()
         try:
-            return self._admitted(self._port.ask(self._asked._replace(at=started)), started)
+            with self._waits:
+                ack = self._port.ask(self._asked._replace(at=time.monotonic()))
+            return self._admitted(ack)
         except BaseException:
             self._withdraw()
             raise
 
     async def __aenter__(self) -> Call:
-        started = time.monotonic()
         try:
-            return self._admitted(await self._port.ask_later(self._asked._replace(at=started)), started)
+            with self._waits:
+                ack = await self._port.ask_later(self._asked._replace(at=time.monotonic()))
+            return self._admitted(ack)
         except BaseException:
             self._withdraw()
             raise
@@ -128,8 +131,7 @@ class Call:
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def _admitted(self, ack: Ack, started: float) -> Call:
-        self._waited(time.monotonic() - started)
+    def _admitted(self, ack: Ack) -> Call:
         if ack.refused:
             raise Permanent(ack.refused)
         self._open = True

@@ -68,6 +68,25 @@ class Prepared(Mapping[str, Path]):
         return numpy.load(self[name], mmap_mode="r", allow_pickle=False)
 
 
+class Waits:
+    """Waits for grants, and of the job's own will: they do not count against its timeout, overlapping ones once."""
+
+    def __init__(self, extend: Callable[[float], None]) -> None:
+        self._extend = extend
+        self._open = 0
+        self._since = 0.0
+
+    def __enter__(self) -> None:
+        if not self._open:
+            self._since = time.monotonic()
+        self._open += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._open -= 1
+        if not self._open:
+            self._extend(time.monotonic() - self._since)
+
+
 class Context:
     """The engine's side of one attempt. A task that takes a `Context` argument gets it."""
 
@@ -96,6 +115,7 @@ class Context:
         self._calls: Counter[str] = Counter()
         self._artifacts: dict[str, Blob] = {}
         self._told = float("-inf")
+        self._waits = Waits(self._extend)
 
     @cached_property
     def seed(self) -> int:
@@ -182,7 +202,7 @@ class Context:
         ticket = next(self._port.tickets)
         most = 0 if cost is None else micro_cents(cost)
         asked = CallAsked(0.0, self._port.slot, self.job, ticket, quota, key, tokens, most, limit, cost is None)
-        return Call(self._port, self.job, asked, own_key, self._extend, self._keep_reply)
+        return Call(self._port, self.job, asked, own_key, self._waits, self._keep_reply)
 
     def cache_hit(self, *, quota: str, key: str = "", usage: Mapping[str, Any] | None = None) -> None:
         """Record that a request need not leave, since its reply is at hand: it counts, and costs nothing."""
@@ -221,15 +241,14 @@ class Context:
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
         """Tell the driver that the time limit waits too."""
-        port, started = self._port, time.monotonic()
+        port = self._port
         wait = (port.slot, self.job, next(port.tickets))
-        port.tell(WaitBegan(started, *wait))
+        port.tell(WaitBegan(time.monotonic(), *wait))
         try:
-            yield
+            with self._waits:
+                yield
         finally:
-            now = time.monotonic()
-            self._extend(now - started)
-            port.tell(WaitEnded(now, *wait))
+            port.tell(WaitEnded(time.monotonic(), *wait))
 
     def awaitable(self) -> AsyncContext:
         """This context for a coroutine function: `step` and `offload` are awaited."""
@@ -275,7 +294,6 @@ class Context:
         return pydantic_core.from_json(done.step.value)
 
     def _extend(self, waited: float) -> None:
-        """Waiting for a grant does not count against the timeout."""
         if self.deadline is not None:
             self.deadline += waited
 

@@ -91,7 +91,7 @@ class LedgerReader:
         ((unknown,),) = self._all("SELECT coalesce(sum(cost), 0) FROM calls WHERE state IN ('unknown', 'reserved')")
         query = "SELECT id, job, quota, key, cost FROM calls WHERE state = 'unknown' ORDER BY id"
         lost = tuple(LostCall(*row) for row in self._all(query))
-        past = Past(frozenset(hooks), last + 1, self.run().spent + unknown, unknown, lost=lost)
+        past = Past(frozenset(hooks), last + 1, self.run().spent + unknown, lost=lost)
         if since is None:
             return past
         by_quota = self._all("SELECT quota, sum(cost) FROM calls GROUP BY quota")

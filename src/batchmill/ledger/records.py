@@ -42,7 +42,6 @@ class Past(NamedTuple):
     done_hooks: frozenset[tuple[str, str]]
     next_call: int
     spent: int
-    unknown: int = 0  # of that, micro-cents of calls whose end nobody knows
     spent_today: int = 0
     spent_of: tuple[tuple[str, int], ...] = ()  # by quota
     lost: tuple[LostCall, ...] = ()  # the calls whose end nobody knows
