@@ -228,8 +228,10 @@ class Circuit:
 
         Reverse accumulation: at most a small multiple of the root's own size, however many leaves there are.
         """
-        pending, adjoints = [-root], {root: [self.one]}
         found: dict[int, int] = {}
+        if self.nodes[root].op is Op.NUMBER:
+            return found
+        pending, adjoints = [-root], {root: [self.one]}
         while pending:
             index = -heapq.heappop(pending)
             parts = adjoints.pop(index)
@@ -237,8 +239,10 @@ class Circuit:
             node = self.nodes[index]
             if node.op is Op.LEAF:
                 found[index] = adjoint
-            elif node.op is not Op.NUMBER and adjoint != self.zero:
+            elif adjoint != self.zero:
                 for argument, factors in self._partials(index, node):
+                    if self.nodes[argument].op is Op.NUMBER:
+                        continue
                     part = reduce(self.multiply, factors, adjoint)
                     if argument in adjoints:
                         adjoints[argument].append(part)
