@@ -55,5 +55,6 @@ def sample(model: Model, seed: int = 0) -> Sample:
 
 
 def _verdict(drawn: Sample) -> Verdict:
-    curve = drawn.curve()
-    return Verdict(len(drawn.unknowns), curve[-1], len(curve) - 1, drawn.identifiable(), drawn.reconstructible())
+    curve, count = drawn.curve(), len(drawn.unknowns)
+    identifiable = frozenset(drawn.names) if curve[-1] == count else drawn.identifiable()
+    return Verdict(count, curve[-1], len(curve) - 1, identifiable, drawn.reconstructible())

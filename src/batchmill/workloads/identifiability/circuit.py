@@ -10,7 +10,7 @@ business of `taylor`; how functions depend on each other is that of `transcenden
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from fractions import Fraction
 from functools import reduce
@@ -42,6 +42,7 @@ class Op(IntEnum):
     COS = 8
 
 
+_ZERO = Fraction(0)
 _HALF = Fraction(1, 2)
 _MINUS_ONE = Fraction(-1)
 
@@ -60,6 +61,7 @@ class Circuit:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self._known: dict[tuple[Op, tuple[Any, ...]], int] = {}
+        self._numbers: dict[tuple[int, int], int] = {}  # a Fraction takes long to hash
         self.zero = self.number(Fraction(0))
         self.one = self.number(Fraction(1))
 
@@ -70,36 +72,40 @@ class Circuit:
             self.nodes.append(Node(op, arguments, static))
         return found
 
-    def _all_static(self, arguments: Iterable[int]) -> bool:
-        return all(self.nodes[i].static for i in arguments)
-
     def _value(self, node: int) -> Fraction | None:
         found = self.nodes[node]
         return found.arguments[0] if found.op is Op.NUMBER else None
 
     def number(self, value: Fraction) -> int:
         """An exact number."""
-        return self._node(Op.NUMBER, (value,), True)
+        key = value.numerator, value.denominator
+        found = self._numbers.get(key)
+        if found is None:
+            found = self._numbers[key] = len(self.nodes)
+            self.nodes.append(Node(Op.NUMBER, (value,), True))
+        return found
 
     def leaf(self, name: str, *, static: bool) -> int:
         """A symbol. Asking for the same name again returns the same node."""
         return self._node(Op.LEAF, (name,), static)
 
-    def add(self, terms: Iterable[int]) -> int:
+    def add(self, terms: Sequence[int]) -> int:
         """The sum."""
-        constant, rest = Fraction(0), []
-        for term in terms:
-            value = self._value(term)
-            if value is None:
-                rest.append(term)
-            else:
-                constant += value
-        if constant or not rest:
-            rest.append(self.number(constant))
-        return rest[0] if len(rest) == 1 else self._node(Op.ADD, tuple(sorted(rest)), self._all_static(rest))
+        nodes = self.nodes
+        rest = [term for term in terms if nodes[term].op is not Op.NUMBER]
+        if len(rest) < len(terms):
+            constant = sum((nodes[term].arguments[0] for term in terms if nodes[term].op is Op.NUMBER), _ZERO)
+            if constant or not rest:
+                rest.append(self.number(constant))
+        if len(rest) == 1:
+            return rest[0]
+        rest.sort()
+        return self._node(Op.ADD, tuple(rest), all(nodes[term].static for term in rest))
 
     def multiply(self, a: int, b: int) -> int:
         """The product, as (static factors) times (factors that change in time)."""
+        if a == self.one or b == self.one:
+            return b if a == self.one else a
         static_a, series_a = self._split(a)
         static_b, series_b = self._split(b)
         static = self._static_product(static_a, static_b)
@@ -222,20 +228,27 @@ class Circuit:
 
         Reverse accumulation: at most a small multiple of the root's own size, however many leaves there are.
         """
-        pending, adjoints = [-root], {root: [self.one]}
         found: dict[int, int] = {}
+        if self.nodes[root].op is Op.NUMBER:
+            return found
+        pending, adjoints = [-root], {root: [self.one]}
         while pending:
             index = -heapq.heappop(pending)
-            adjoint = self.add(adjoints.pop(index))
+            parts = adjoints.pop(index)
+            adjoint = parts[0] if len(parts) == 1 else self.add(parts)
             node = self.nodes[index]
             if node.op is Op.LEAF:
                 found[index] = adjoint
-            elif node.op is not Op.NUMBER and adjoint != self.zero:
+            elif adjoint != self.zero:
                 for argument, factors in self._partials(index, node):
-                    if argument not in adjoints:
-                        adjoints[argument] = []
+                    if self.nodes[argument].op is Op.NUMBER:
+                        continue
+                    part = reduce(self.multiply, factors, adjoint)
+                    if argument in adjoints:
+                        adjoints[argument].append(part)
+                    else:
+                        adjoints[argument] = [part]
                         heapq.heappush(pending, -argument)
-                    adjoints[argument].append(reduce(self.multiply, factors, adjoint))
         return {leaf: value for leaf, value in found.items() if value != self.zero}
 
     def _partials(self, index: int, node: Node) -> list[tuple[int, tuple[int, ...]]]:

@@ -65,6 +65,7 @@ class Sample:
     rows: Sequence[Residues]
     unknown_inputs: tuple[str, ...] = ()
     impulses: int = 0
+    growth: Sequence[int] | None = None  # where it is known: the order of each row that adds to the rank of all columns
 
     @cached_property
     def unknowns(self) -> tuple[str, ...]:
@@ -113,8 +114,10 @@ class Sample:
         ranks = [sum(o <= k for o in orders) - sum(o <= k for o in silent) for k in range(len(self.rows))]
         return ranks[: ranks.index(ranks[-1]) + 1]
 
-    def _growth(self, columns: list[int]) -> list[int]:
+    def _growth(self, columns: list[int]) -> Sequence[int]:
         """The order of each row that adds to the rank of these columns."""
+        if self.growth is not None and len(columns) == self.rows[0].shape[1]:
+            return self.growth
         growth = linear.independent(self._matrix(columns, None), len(columns), self.prime)
         return [row // len(self.outputs) for row in growth]
 
@@ -247,7 +250,7 @@ class Sampler:
             squares = bool(rules.terms) and attempt < _SQUARE_DRAWS
             point = self._point(source, prime, held, inputs, length=length, squares=squares)
             try:
-                rows = self._rows(point, prime, orders, specific=bool(specific))
+                rows, growth = self._rows(point, prime, orders, specific=bool(specific))
             except VanishingDenominator:
                 vanished += 1
                 if vanished == _DRAWS:
@@ -258,7 +261,7 @@ class Sampler:
                 values = dict(zip(self.model.states, point.states, strict=True)) | dict(point.leaves)
                 return Sample(
                     *(prime, self.names, self._known, tuple(self.model.outputs), values, point.inputs, rows),
-                    *(self.model.unknown_inputs, len(rows) if self._free else self._impulses),
+                    *(self.model.unknown_inputs, len(rows) if self._free else self._impulses, growth),
                 )
         raise NoRoot
 
@@ -301,18 +304,25 @@ class Sampler:
         each = self._patience() if self._values else 1
         return min((self._width + 1) * each, MAX_ORDERS)
 
-    def _rows(self, point: Point, prime: int, orders: int | None, *, specific: bool) -> list[Residues]:
-        """The matrix of so many orders, or up to the order where the rank of each group of outputs is final."""
+    def _rows(
+        self, point: Point, prime: int, orders: int | None, *, specific: bool
+    ) -> tuple[list[Residues], Sequence[int] | None]:
+        """The matrix of so many orders, or up to the order where the rank of each group of outputs is final.
+
+        And its `growth` (see Sample), where that was looked at on the way.
+        """
         most = orders or self._orders()
         impulses = most if self._free else self._impulses
         rules = self._specific_rules if specific else self._rules
         blocks: list[Residues] = []
         for block in output_sensitivities(self._system, point, most, prime, rules, impulses):
             blocks.append(block)
-            if orders is None and self._is_due(len(blocks), most) and self._are_final(blocks, prime, specific):
-                return blocks
+            if orders is None and self._is_due(len(blocks), most):
+                growths = [self._final_growth(blocks, group, prime, specific) for group in self._groups]
+                if None not in growths:
+                    return blocks, growths[0] if len(growths) == 1 and not (specific and self._known) else None
         if orders or self._free:
-            return blocks
+            return blocks, None
         raise Unsupported(f"the rank is not final after {MAX_ORDERS:,} derivatives")
 
     def _is_due(self, orders: int, most: int) -> bool:
@@ -324,11 +334,8 @@ class Sampler:
             return orders >= _FIRST_LOOK and orders.bit_count() == 1
         return (orders - full) % (1 + self._width // 16) == 0
 
-    def _are_final(self, blocks: list[Residues], prime: int, specific: bool) -> bool:
-        return all(self._is_final(blocks, group, prime, specific) for group in self._groups)
-
-    def _is_final(self, blocks: list[Residues], outputs: list[int], prime: int, specific: bool) -> bool:
-        """Whether later orders cannot add to the rank of these outputs."""
+    def _final_growth(self, blocks: list[Residues], outputs: list[int], prime: int, specific: bool) -> list[int] | None:
+        """The orders of the rows that add to the rank of these outputs, if later orders cannot add to it."""
         # at a generic point all states count, known or not: only the span over all of them stalls for good
         out = {i for i, name in enumerate(self.names) if specific and name in self._known}
         columns = [i for i in range(self._width) if i not in out]
@@ -336,14 +343,17 @@ class Sampler:
             blocks = [block[outputs][:, columns] for block in blocks]
         rows = [row for block in blocks for row in block.tolist()]
         growth = [row // len(outputs) for row in linear.independent(rows, len(columns), prime)]
-        if len(growth) == len(columns):
-            return True
-        if not specific:
-            # closed under differentiation as soon as one derivative adds nothing
-            return len(set(growth)) < len(blocks)
         comparable = len(self._groups) == 1 and not self._impulses and self._target is not None
-        reached = comparable and len(growth) >= (self._target or 0)
-        return reached or len(blocks) - 1 - (growth[-1] if growth else -1) >= self._patience()
+        if len(growth) == len(columns):
+            final = True
+        elif not specific:
+            # closed under differentiation as soon as one derivative adds nothing
+            final = len(set(growth)) < len(blocks)
+        elif comparable and len(growth) >= (self._target or 0):
+            final = True
+        else:
+            final = len(blocks) - 1 - (growth[-1] if growth else -1) >= self._patience()
+        return growth if final else None
 
 
 def _vanishing(specific: Collection[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from batchmill.workloads.identifiability.circuit import Circuit, Op
 from batchmill.workloads.identifiability.expressions import Expression
@@ -18,8 +19,7 @@ class System:
 
     `jacobian` maps (row, state), `forcing` (row, parameter) and `disturbance` (row, unknown input) to the partial
     derivatives that are not zero. `inputs` are the inputs that change in time, unknown ones among them, `leaves` all
-    symbols that do not (`parameters` are among them). `nodes` is what has to be computed, in order. `degree` bounds
-    the degree of the roots in the states.
+    symbols that do not (`parameters` are among them). `nodes` is what has to be computed, in order.
     """
 
     circuit: Circuit
@@ -33,7 +33,11 @@ class System:
     disturbance: dict[tuple[int, int], int]
     unknown_inputs: int
     nodes: tuple[int, ...]
-    degree: int
+
+    @cached_property
+    def degree(self) -> int:
+        """A bound on the degree of the roots in the states, or MAX_DEGREE."""
+        return _degree(self.circuit, list(self.roots))
 
     def numbers(self) -> set[Fraction]:
         """All exact numbers in it."""
@@ -95,7 +99,6 @@ def _differentiate(model: Model, circuit: Circuit, symbols: dict[str, int], root
         disturbance=disturbance,
         unknown_inputs=len(model.unknown_inputs),
         nodes=tuple(nodes),
-        degree=_degree(circuit, roots),
     )
 
 
