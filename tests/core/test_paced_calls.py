@@ -41,6 +41,57 @@ def test_a_limit_set_twice_too_high_costs_at_most_ten_refusals_and_then_holds(sh
     assert rate >= 0.95 * SECOND
 
 
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("factor", [1.25, 1.5, 2.0])
+@pytest.mark.parametrize(
+    ("rate", "latency", "burst"),
+    [(10.0, 0.05, 1.0), (10.0, 0.5, 1.0), (10.0, 1.0, 0.5), (50.0, 0.1, 1.0), (50.0, 0.3, 0.2), (160.0, 0.3, 0.5)],
+)
+def test_however_many_are_in_flight_a_limit_set_too_high_costs_ten_refusals(
+    rate: float, latency: float, burst: float, factor: float, shared: bool
+) -> None:
+    learnt_of(rate, latency, burst, factor, shared)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_hundred_in_flight_at_twice_the_limit_cost_ten_refusals(shared: bool) -> None:
+    learnt_of(160.0, 0.3, 1.0, 2.0, shared)
+
+
+def learnt_of(rate: float, latency: float, burst: float, factor: float, shared: bool) -> None:
+    """A minute of a service that tells nothing, and half a minute more."""
+    world = World(shared=shared, latency=latency)
+    bucket = Bucket(rate, rate * burst, lambda wait: 0.0)
+    world.limited_by(bucket)
+    world.run(limits(rate * factor), callers=int(3 * rate * factor * latency) + 20)
+    world.after(60.0)
+    before = bucket.admitted
+    world.after(30.0)
+    assert bucket.refused <= 10
+    assert bucket.admitted - before >= 0.95 * rate * 30
+
+
+def test_a_rate_is_tried_out_once_and_then_known() -> None:
+    world, bucket = World(shared=True, latency=0.3), Bucket(100.0, 100.0)
+    world.limited_by(bucket)
+    first = world.run(limits(100.0), calls=3000)
+    world.until(lambda: first.answered >= 3000)
+    later = world.run(limits(100.0))
+    before, start = bucket.admitted, world.clock.now
+    world.until(lambda: later.answered >= 1000)
+    assert (bucket.admitted - before) / (world.clock.now - start) >= 0.99 * 100.0
+    assert bucket.refused == 0
+
+
+def test_a_rate_that_the_service_told_is_not_tried_out() -> None:
+    world, bucket = World(latency=0.3), Bucket(100.0, 100.0)
+    world.limited_by(bucket)
+    run = world.run(limits(200.0), callers=100)
+    run.desk.limit_seen(LimitSeen(world.clock.now, QUOTA, QuotaLimit(rate=Rate(100.0, 1.0))), world.clock.now)
+    assert answer(world, run, 2000) >= 0.97 * 100.0
+    assert bucket.refused == 0
+
+
 def test_no_limit_is_known_and_refusals_teach_it() -> None:
     world, bucket = World(shared=True), Bucket(SECOND, SECOND)
     world.limited_by(bucket)

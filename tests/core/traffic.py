@@ -112,7 +112,7 @@ class Run:
             seen = LimitSeen(now, QUOTA, None, now + wait if wait else 0.0, asked.job, asked.ticket, refused=True)
             self.desk.limit_seen(seen, now)
         spent = asked.cost if cost is None else cost
-        self.desk.settle(asked.job, asked.ticket, asked.tokens, spent, wait is None, now, wait is not None)
+        self.desk.settle(asked.job, asked.ticket, asked.tokens, spent, True, now, wait is not None)
         self.answered += wait is None
         if self.answered + len(self.desk._open) < self.calls:
             self.ask(asked.job)

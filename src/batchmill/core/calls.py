@@ -140,6 +140,8 @@ class CallDesk:
             budget.reserved -= granted.asked.cost
             budget.spent += cost if sent else 0
         granted.line.ended(now, granted.asked, tokens, sent, failed)
+        if sent and not failed and now > granted.at:
+            granted.line.answered(now - granted.at)
         return granted
 
     def withdraw(self, job: int, ticket: int | None = None) -> None:

@@ -15,22 +15,34 @@ BURST_GROWTH = 0.03  # units, with every unit that passes
 SAFETY = 0.97  # of a measured rate: an almost empty bucket refuses whoever is early by a hair
 MEASURED = 20.0  # units between two refusals: from then on their rate is a measurement
 DRAINED = 1.0  # seconds of its rate that a service may hold in its bucket
-REGROWTH = 0.02  # of the rate, a second; a quarter of that after each further search
+REGROWTH = 0.04  # of the rate, a second; a quarter of that after each further search
+WELL_MEASURED = 2  # searches that a measured share of refusals is worth
 LEAST_STEP = 0.85  # a measurement may be low: a full bucket does not count what it spills
-_KEPT = ("arrival", "burst", "bound", "learned", "lowered", "since", "passed", "refusals", "searches", "grown")
+BELIEVED = 0.5  # of a rate that only the user told: the rest is tried out
+RISKED = 5.0  # refusals that trying it out may cost
+HEARD = 1.0  # seconds after which a refusal is known: no model has to think about it
+ENOUGH = 6.0  # units on their way when the first is refused: from then on the refused share is a measurement
+MEANWHILE = 0.4  # of the rate, until that share is known
+LEAST_SHARE = 0.2  # of what was sent is admitted, whatever that share seems to be
+INFINITY = float("inf")
+_KEPT: tuple[str, ...] = ("arrival", "burst", "bound", "learned", "lowered", "since", "passed", "refusals", "searches")
+_KEPT += ("grown", "quickest", "proven", "tried", "sent", "lost", "floor", "judged")
 
 
 class Flow:
     """Units of one kind, paced by GCRA at the lower of the known and the learned rate.
 
-    After a refusal the service's bucket is empty; what it then admits until the next refusal is what it refills: its
-    rate. So a refusal lowers the rate, to the measured one where enough passed, else by up to a half (multiplicative
-    decrease); then it grows again, each time more slowly.
+    A rate that the service itself has not confirmed is reached step by step, the more slowly the longer a refusal would
+    take to be heard of (see `_trial`). After a refusal the service's bucket is empty, and what it admits is what it
+    refills: its rate. The share that it refuses of what is on its way tells how much lower that is. Where too little is
+    on its way, the rate falls to what was admitted since the last refusal, or by up to a half (multiplicative
+    decrease). Then it grows again, each time more slowly.
     """
 
-    def __init__(self, share: float = BURST_SHARE, first: float = FIRST_BURST) -> None:
-        self._share, self._first = share, first
+    def __init__(self, share: float = BURST_SHARE, first: float = FIRST_BURST, tries: bool = True) -> None:
+        self._share, self._first, self._tries = share, first, tries
         self._known: float | None = None  # units a second
+        self._is_set = False  # the burst, by the user
         self._pacer: Pacer | None = None  # None: unlimited
         self.arrival = -1.0  # of the next unit, were all evenly spread (the state of GCRA)
         self.burst = 0.0  # 0: not known yet
@@ -41,11 +53,21 @@ class Flow:
         self.passed = 0.0  # units since then
         self.refusals = self.searches = 0
         self.grown = 0.0  # when `learned` was last made to grow
+        self.quickest = 0.0  # seconds that any answer took at least; 0: there was none
+        self.proven = 0.0  # units a second that nothing speaks against
+        self.tried = self.sent = self.lost = 0.0  # the speed before the last refusal, the units that were on their
+        self.floor = 0.0  # way then, those of them that were refused, what was surely admitted a second,
+        self.judged = INFINITY  # and when all of that will be known
 
-    def know(self, rate: Rate | None, burst: float | None = None) -> None:
-        """The limit as it is known now."""
+    def know(self, rate: Rate | None, burst: float | None = None, confirmed: bool = False) -> None:
+        """The limit as it is known now; `confirmed` by the service, or what the user says of it."""
         before = self.speed or 0.0
         self._known = None if rate is None else rate.amount / rate.seconds
+        self._is_set = burst is not None
+        if confirmed and not self.refusals:
+            self.learned = None
+        elif self._known and self._tries and not self.refusals and self._known > self.proven:
+            self.learned = max(self.learned or 0.0, self.proven, self._known * BELIEVED)
         speed = self.speed
         if burst is not None and not self.refusals:
             self.burst = self.bound = burst
@@ -95,15 +117,33 @@ class Flow:
         """The service did not admit `units` that left at `left`."""
         self.passed -= units
         if left <= self.lowered:
+            self.lost += units
+            return
+        if self.judged < INFINITY and self.learned is not None:  # nothing is left still
+            self.judged, self.lowered, self.learned = now + 1.1 * (now - left), now, self.learned / 2
+            self._set_pace()
             return
         only_burst = not self.refusals and units < self.burst and self.passed < self.burst + units * FIRST_BURST
         if self.speed is None or not only_burst:
-            self.learned = self._lower(max(left - self.since, 1e-3))
+            self.tried, self.sent, self.lost = self.speed or 0.0, (self.speed or 0.0) * (now - left), units
+            if self._known is not None and max(self.sent, self.refusals and self.passed) >= ENOUGH * units:
+                self.floor = self._admitted(left, min(now - left, DRAINED) if self.refusals else DRAINED)
+                self.judged = now + 1.1 * (now - left)
+                self.learned = self.tried * MEANWHILE
+            else:
+                self.learned = self._lower(max(left - self.since, 1e-3))
         self.refusals += 1
         self.burst, self.bound = 1.0, max(1.0, self.bound / 2)
         self.lowered = self.since = self.grown = now
         self.passed = 0.0
         self._set_pace()
+
+    def _admitted(self, until: float, spare: float) -> float:
+        """Units a second that passed until then, beside what a bucket held at first: no more than the true rate."""
+        passed = self.passed - self.sent
+        if passed < MEASURED:
+            return 0.0
+        return passed / (until - self.since + spare) * SAFETY
 
     def _lower(self, elapsed: float) -> float | None:
         speed, measured = self.speed, self.passed / elapsed
@@ -118,14 +158,44 @@ class Flow:
         return min(max(measured * SAFETY, speed * LEAST_STEP), speed * SAFETY)
 
     def _grow(self, now: float) -> None:
+        if now >= self.judged:
+            self._judge(now)
         seconds = min(now - self.grown, 1.0)  # more was not tried
-        if self.learned is None or seconds <= 0.0:
+        if self.learned is None or seconds <= 0.0 or self.judged < INFINITY:
             return
         self.grown = now
-        self.learned *= 1.0 + REGROWTH * 0.25**self.searches * seconds
+        growth = REGROWTH * 0.25**self.searches * self.learned if self.refusals else self._trial(now, self.learned)
+        self.learned += growth * seconds
         if self._known is not None and self.learned >= self._known:
-            self.learned = None
+            self._prove(self._known)
         self._set_pace()
+
+    def _judge(self, now: float) -> None:
+        """All is known of what was on its way at the last refusal."""
+        least = LEAST_STEP if self.refusals > 1 else LEAST_SHARE
+        share = max(least, 1.0 - (self.lost - 0.5) / self.sent)
+        self.learned = min(max(self.floor, self.tried * share * SAFETY), self.tried * SAFETY)
+        self.judged, self.lowered, self.grown = INFINITY, now, now
+        self.searches = max(self.searches + 1, WELL_MEASURED if self.sent >= MEASURED else 1)
+        self._set_pace()
+
+    def _trial(self, now: float, speed: float) -> float:
+        """By how much the speed may grow in a second.
+
+        When it has passed the true rate by x, a bucket of `DRAINED` seconds at the speed s is empty after x = sqrt(2 s
+        growth), and until that is heard of, x times the time of an answer are refused.
+        """
+        quickest = self.quickest or (HEARD if now > self.since + HEARD else 0.0)
+        return (RISKED / min(quickest, HEARD)) ** 2 / (2 * DRAINED * speed) if quickest else 0.0
+
+    def _prove(self, speed: float) -> None:
+        self.learned, self.proven = None, speed
+        if not self.refusals and not self._is_set:
+            self.bound = max(self.bound, speed * self._share)
+
+    def answered(self, seconds: float) -> None:
+        """An answer took so long."""
+        self.quickest = min(self.quickest or seconds, seconds)
 
     def _set_pace(self) -> None:
         speed = self.speed
@@ -145,7 +215,7 @@ class Flow:
     def restart(self, now: float) -> None:
         """The clock began anew."""
         self.arrival = self.lowered = self.since = -1.0
-        self.passed, self.grown = 0.0, now
+        self.passed, self.grown, self.judged = 0.0, now, INFINITY
 
     def dump(self) -> list[float | None]:
         """The state as plain numbers, for another process."""
@@ -155,6 +225,6 @@ class Flow:
 
     def load(self, state: Sequence[float | None]) -> None:
         """Take over what `dump` gave; `know` comes after it."""
-        for name, value in zip(_KEPT, state, strict=True):
+        for name, value in zip(_KEPT, state, strict=False):
             setattr(self, name, value)
         self._pacer = None

@@ -39,6 +39,8 @@ def lend(quota: Quota, ask: QuotaAsk, others: Others, now: float) -> QuotaLent:
     quota.want(ask.limit)
     quota.took(now, *ask.left)
     quota.give_back(ask.unused, ask.unused_tokens)
+    if ask.quickest:
+        quota.answered(ask.quickest)
     for told in ask.told:
         quota.hear(told, now)
     slots = _slots(quota.limit.concurrency, ask, others)

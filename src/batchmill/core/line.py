@@ -93,6 +93,13 @@ class Line:
         if sent:
             self._window.answered(now, not failed, self.in_flight, bool(self.waiting))
 
+    def answered(self, seconds: float) -> None:
+        """An answer took so long."""
+        if self.loan is None:
+            self.quota.answered(seconds)
+        else:
+            self.loan.answered(seconds)
+
     def hear(self, told: Told, now: float) -> None:
         """A service told something."""
         if self.loan is None:

@@ -30,6 +30,7 @@ class Loan:
         self._unused = 0  # times that go back
         self._free = self._free_tokens = 0  # of calls that needed no time
         self._told: list[Told] = []
+        self._quickest = 0.0  # seconds of any answer; 0: there was none
         self._again = self._spoken = -INFINITY
         self._taken = 0  # calls since the last answer
         self._rate = 0.0  # calls a second
@@ -62,6 +63,10 @@ class Loan:
         """A call used fewer tokens than it took, or did not leave at all."""
         self._spare += tokens
         self._unused += not left
+
+    def answered(self, seconds: float) -> None:
+        """An answer took so long."""
+        self._quickest = min(self._quickest or seconds, seconds)
 
     def hear(self, told: Told) -> None:
         """Pass on what the service told; a refusal or a pause makes what was lent worthless."""
@@ -116,7 +121,7 @@ class Loan:
         self._told.clear()
         self._taken = self._unused = self._spare = self._free = self._free_tokens = 0
         self._spoken = now
-        return QuotaAsk(quota, limit, self._wanted, free, *back, open_calls, slots, told)
+        return QuotaAsk(quota, limit, self._wanted, free, *back, open_calls, slots, told, self._quickest)
 
     def farewell(self, quota: str, limit: QuotaLimit, now: float) -> QuotaAsk:
         """The last message: all comes back."""

@@ -22,7 +22,7 @@ class Quota:
         self.seen = UNLIMITED  # as the service told
         self.limit = UNLIMITED  # what holds: the lower of the two
         self.requests = Flow()
-        self.tokens = Flow(share=1.0, first=INFINITY)
+        self.tokens = Flow(share=1.0, first=INFINITY, tries=False)
         self.paused_until = 0.0
         self.day_ends = INFINITY  # when the next day begins
         self.day_requests = self.day_tokens = 0  # used today
@@ -34,7 +34,7 @@ class Quota:
 
     def _know(self) -> None:
         limit = self.limit = lower(self.wanted, self.seen)
-        self.requests.know(limit.rate, limit.burst)
+        self.requests.know(limit.rate, limit.burst, confirmed=self.seen.rate is not None)
         self.tokens.know(limit.tokens)
 
     @property
@@ -71,9 +71,16 @@ class Quota:
         if tokens:
             self.tokens.give_back(tokens)
 
+    def answered(self, seconds: float) -> None:
+        """An answer, or a refusal, took so long."""
+        self.requests.answered(seconds)
+        self.tokens.answered(seconds)
+
     def hear(self, told: Told, now: float) -> None:
         """Learn from what a service told."""
         seen = told.seen
+        if told.left is not None and seen.refused and now > told.left:
+            self.answered(now - told.left)
         if seen.limit is not None:
             self.seen = merged(seen.limit, self.seen)
             self._know()

@@ -71,6 +71,7 @@ class QuotaAsk(NamedTuple):
     open: int = 0  # calls in flight
     slots: int = 0  # calls that it wants in flight
     told: tuple[Told, ...] = ()
+    quickest: float = 0.0  # seconds that any answer took at least; 0: there was none
 
 
 class MoneyAsk(NamedTuple):
