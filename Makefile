@@ -46,6 +46,7 @@ bench: $(VENV)/.installed-dev
 chaos: $(VENV)/.installed-dev
 	$(BIN)/python -m chaos --seconds 120
 	$(BIN)/python -m chaos --llm
+	$(BIN)/python -m chaos --lanes --kills 12
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -41,6 +41,10 @@ class Broken(AssertionError):
 def main() -> int:
     """Run rounds until the time is over; returns 0 if every promise held."""
     options = _options()
+    if options.lanes:
+        from chaos import lanes
+
+        return lanes.play(options.kills, options.seed)
     if options.llm:
         from chaos import llm, llm_faults
 
@@ -61,8 +65,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60, help="begin no new run after this time")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--llm", action="store_true", help="kill a run that asks language models instead")
+    parser.add_argument("--lanes", action="store_true", help="kill a run whose requests go in batches instead")
     parser.add_argument("--requests", type=int, default=3000, help="with --llm")
-    parser.add_argument("--kills", type=int, default=100, help="with --llm")
+    parser.add_argument("--kills", type=int, default=100, help="with --llm or --lanes")
     return parser.parse_args()
 
 

@@ -41,11 +41,16 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=12, metavar="N", help="of each run")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), metavar="N")
     told = parser.parse_args()
+    return play(told.kills, told.seed)
+
+
+def play(most: int, seed: int) -> int:
+    """Break a run of each kind so many times; returns 0 if every promise held."""
     for model in ("openai/m", "anthropic/m"):
-        chance = random.Random(f"{told.seed} {model}")
+        chance = random.Random(f"{seed} {model}")
         with tempfile.TemporaryDirectory(prefix="batchmill-chaos-") as folder, FakeLLM(batch_time=1.0) as fake:
-            kills = break_run(Path(folder), fake, model, [chance.uniform(1.5, 6.0) for _ in range(told.kills)])
-            print(f"chaos: seed {told.seed}: {model}, {kills} kills, {fake.counts.batches} batches; every promise held")
+            kills = break_run(Path(folder), fake, model, [chance.uniform(1.5, 6.0) for _ in range(most)])
+            print(f"chaos: seed {seed}: {model}, {kills} kills, {fake.counts.batches} batches; every promise held")
     return 0
 
 

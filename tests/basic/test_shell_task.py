@@ -109,7 +109,7 @@ def test_the_end_of_a_long_output_is_kept(capfd: pytest.CaptureFixture[str]) -> 
 
 def test_a_child_that_outlives_the_command_is_not_waited_for() -> None:
     found = run("sleep 30 & echo $!")
-    subprocess.run(["kill", shlex.quote(found["stdout"].strip())], check=True)
+    assert subprocess.run(["kill", shlex.quote(found["stdout"].strip())], check=False).returncode == 0
 
 
 def test_the_job_is_known_to_the_command() -> None:

@@ -149,7 +149,7 @@ def test_any_run_keeps_every_rule(block: int) -> None:
         run = simulation(seed)
         try:
             run.play()
-            judge(run)
+            assert judge(run) is run
         except Exception as error:
             error.add_note(f"seed {seed}")
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import batchmill
 from batchmill import Run
 from batchmill.cli.app import run as command
+from batchmill.manifest.document import from_values
+from batchmill.plan.plan import build
 from batchmill.testing.fake_llm import FakeLLM
 from batchmill.workloads import documents as workload
 from tests.documents import files
@@ -187,11 +190,52 @@ def test_nobody_listening_is_one_error_before_the_first_job(
     Path("m.yaml").write_text(
         "task: documents\ndefaults: {prompt: Sum up., model: llama3.2}\nfiles: {directory: docs, as: file}\n"
     )
-    assert command(["run", "m.yaml"]) == 3
+    assert command(["run", "m.yaml"]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "nothing listens at 127.0.0.1:9, where `ollama/llama3.2` should be" in said
     assert "hint: --model local/smollm2" in said
     assert batchmill.open_run("last").counts["pending"] == 1
+
+
+@pytest.mark.parametrize("again", [["run", "m.yaml"], ["resume", "m-1"], ["retry", "m-1", "--job", "a"]])
+def test_a_service_that_went_away_is_one_error_when_the_run_goes_on(
+    fake: FakeLLM, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], again: list[str]
+) -> None:
+    for name in "ab":
+        Path(f"docs/{name}.txt").write_text("Ship.")
+    Path("m.yaml").write_text(
+        "task: documents\ndefaults: {prompt: Sum up., model: llama3.2}\nfiles: {directory: docs, as: file}\n"
+    )
+    assert command(["run", "m.yaml", "--limit", "1"]) == 0
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
+    assert command(again) == 2
+    assert "nothing listens at 127.0.0.1:9" in " ".join(capsys.readouterr().err.split())
+    counts = batchmill.open_run("last").counts
+    assert (counts["pending"], counts["failed"]) == (2 if again[0] == "retry" else 1, 0)
+
+
+def test_a_local_model_in_a_manifest_has_time_to_answer(fake: FakeLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds(**limits: Any) -> dict[str, float | None]:
+        values = {
+            "task": "documents",
+            "defaults": {"prompt": "Sum up.", "text": "Ship."},
+            "matrix": {"axes": {"model": ["local/smollm2", "openai/m"]}},
+            "limits": limits,
+        }
+        jobs = build(from_values(values), lambda name: workload.task).jobs()
+        return {json.loads(job.params)["model"]: job.timeout for job in jobs}
+
+    assert seconds() == {"local/smollm2": 300.0, "openai/m": None}  # None: the task's own
+    assert workload.task.timeout == 30.0
+    assert seconds(timeout="7s") == {"local/smollm2": None, "openai/m": None}
+    monkeypatch.setenv("BATCHMILL_TIMEOUT_PER_FILE", "2min")
+    assert seconds() == {"local/smollm2": 120.0, "openai/m": None}
+
+
+def test_as_many_files_are_in_work_as_make_a_large_batch(fake: FakeLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert workload.task.concurrency == 5
+    monkeypatch.setenv("BATCHMILL_LANE", "batch")
+    assert workload.task.concurrency == 5000
 
 
 def test_skipped_files_can_count_as_failure(fake: FakeLLM) -> None:

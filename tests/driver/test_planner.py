@@ -83,6 +83,7 @@ def test_jobs_that_may_have_priorities_are_planned_without_a_rest() -> None:
     planner.start()
     disk.wait_for(FIRST_CHUNK + (2 * PLENTY // CHUNK) * CHUNK)
     planner.close()
+    assert disk.planned >= 2 * PLENTY
 
 
 def test_closing_ends_a_rest() -> None:

@@ -162,7 +162,9 @@ def test_a_worker_is_clean_again_for_the_next_job(rig: Make, tmp_path: Path) -> 
 def test_a_job_that_leaves_children_loses_them(rig: Make, tmp_path: Path) -> None:
     r, file = rig("leave_child"), tmp_path / "pid"
     r.run("leave_child", pid_file=str(file))
-    until(lambda: not alive(int(file.read_text())), "the child's end")
+    child = int(file.read_text())
+    until(lambda: not alive(child), "the child's end")
+    assert not alive(child)
 
 
 def test_random_numbers_depend_on_seed_and_key_alone(rig: Make) -> None:

@@ -254,6 +254,7 @@ def test_a_daemon_does_not_outlive_a_killed_zygote(rig: Make, tmp_path: Path) ->
     os.kill(zygote, signal.SIGKILL)
     r.wait(Died)
     until(lambda: not alive(daemon), "the daemon's end")
+    assert not alive(daemon)
 
 
 def linux_parent(pid: int) -> int:

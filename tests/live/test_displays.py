@@ -178,6 +178,7 @@ def test_a_stream_that_closes_does_not_end_the_run(clock: Clock) -> None:
     out.close()
     display.update(busy(1, failures=FAILURES))
     display.end()
+    assert out.closed
 
 
 def test_a_stream_without_utf_8_is_written_to(clock: Clock) -> None:

@@ -162,4 +162,4 @@ def test_a_folder_larger_than_the_window_is_read_in_order(tmp_path: Path, monkey
 @given(st.lists(st.sampled_from(["a", "ab", "b.x", "*", "?", "**/", "/", "[ab]"]), min_size=1, max_size=5))
 def test_globs_of_any_form_compile(parts: list[str]) -> None:
     match: Callable[[str, str], object] = glob("".join(parts))
-    match("ab", "sub/ab")
+    assert bool(match("ab", "sub/ab")) in (True, False)

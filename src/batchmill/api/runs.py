@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchmill.api.managing import find
 from batchmill.errors import JobFailed, UsageError
-from batchmill.model.states import JobState, RunState
+from batchmill.model.states import UNPREPARED, JobState, RunState
 from batchmill.report.exports import FORMATS, Format, Shape, write_export
 from batchmill.report.query import RunView
 from batchmill.report.records import JobView, RunInfo
@@ -151,7 +151,8 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """What the command line would exit with: 0, 1 (failed jobs), 3 (stopped by policy), 130 (interrupted)."""
+        """What the command line would exit with: 0, 1 (failed jobs), 2 (`prepare` failed: nothing ran), 3 (stopped by
+        policy), 130 (interrupted)."""
         return exit_code(self.state, self.reason, self.counts)
 
     def results(self, state: str | None = None, group: str | None = None) -> Iterator[JobOutcome]:
@@ -203,6 +204,8 @@ def exit_code(state: str, reason: str, counts: dict[str, int]) -> int:
     """The exit code that a run's state means (the signal's own code is known to its driver alone)."""
     if state in (RunState.INTERRUPTED, RunState.CANCELLED):
         return 130
+    if state == RunState.STOPPED and reason.startswith(UNPREPARED):
+        return 2
     if state == RunState.STOPPED and reason != "selection":
         return 3
     return 1 if counts.get(JobState.FAILED) else 0

@@ -11,7 +11,7 @@ from batchmill.core.state import INFINITY, State
 from batchmill.core.stopping import kill, recall, stop
 from batchmill.model.events import Asked, Sample
 from batchmill.model.facts import HookEnded, JobCancelled, JobReset, RunSet, SlotSet
-from batchmill.model.states import FailureKind, JobState, Mode, RunState
+from batchmill.model.states import UNPREPARED, FailureKind, JobState, Mode, RunState
 from batchmill.model.text import counted
 
 SHARE_COUNTS_FROM = 20  # finished jobs before a share of failures can stop a run
@@ -103,7 +103,7 @@ class Course:
             return
         s.note(f"`{fact.hook}` of task `{fact.task}` failed: {fact.outcome.message[:500]}")
         if fact.hook == "prepare":
-            s.end(RunState.STOPPED, f"`prepare` of task `{fact.task}` failed: {fact.outcome.message[:200]}")
+            s.end(RunState.STOPPED, f"{UNPREPARED} `{fact.task}` failed: {fact.outcome.message[:200]}")
 
     def _close_normally(self, s: State) -> None:
         if s.policy.everything:

@@ -88,7 +88,7 @@ def policy_of(
         reserve=int(RESERVE_SHARE * host.memory),
         drain_grace=drain_grace,
         everything=not selected,
-        started_hooks=past.done_hooks,
+        started_hooks=past.done_hooks - {("prepare", name) for name, task in tasks.items() if task.prepare_early},
         next_call=past.next_call,
         spent=past.spent,
         spent_today=past.spent_today,

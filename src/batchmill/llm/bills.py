@@ -11,6 +11,7 @@ from batchmill.llm.messages import Reply, Request, Usage
 from batchmill.llm.prices import Price
 from batchmill.llm.tokens import TokenCounter
 
+_WITHOUT_MODEL = frozenset({"extractive", "describe"})  # providers that use no tokens, and say so
 _SLACK = 256  # tokens of output beyond `max_tokens` that are believed: of thoughts, and of ends of turns
 
 
@@ -70,7 +71,9 @@ class Bill:
     ) -> int | None:
         usage, price = reply.usage, self._price
         most_output = 2 * self._request.max_tokens + _SLACK
-        if usage is not None and usage.output <= most_output and self._tokens.learn(self._size, usage.input):
+        if self._request.model.partition("/")[0] in _WITHOUT_MODEL:
+            usage, cost = Usage(), 0
+        elif usage is not None and usage.output <= most_output and self._tokens.learn(self._size, usage.input):
             cost = None if price is None else price.cost(usage)
         else:
             usage, cost = Usage(self.expected - self._request.max_tokens, self._request.max_tokens), self.most

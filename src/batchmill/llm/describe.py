@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from batchmill.llm.settings import Settings
 
 NAME = "basic"
+VERSION = "1"  # another one whenever the same picture may get another description
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _MOST_PIXELS = 100_000_000
 _LOOKED_AT = 128  # pixels of the longer side that colours are counted on

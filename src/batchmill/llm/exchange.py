@@ -168,7 +168,7 @@ class Exchange:
             patience = patience or Patience(1 + self._service.settings.retry_attempts)
             elsewhere = balancer.failed(way, failure)
             wait = patience.wait(failure, balancer.is_down(way, failure, answers))
-            if wait is None and not (elsewhere and failure.kind in USELESS):
+            if wait is None and (patience.is_only or not (elsewhere and failure.kind in USELESS)):
                 raise self._error(failure)
             if wait and not elsewhere:
                 await self._sleep(wait)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from batchmill.llm.settings import Settings
 
 NAME = "lead"
+VERSION = "1"  # another one whenever the same text may get another summary
 _USUAL = 3  # sentences, when the prompt does not say
 _CHARACTERS_A_TOKEN = 4
 _INSTRUCTION = 80  # words: a longer paragraph is no instruction

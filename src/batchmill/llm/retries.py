@@ -22,13 +22,19 @@ def is_unavailable(failure: Failure) -> bool:
 class Patience:
     """What is left of the tries for one question.
 
-    `tries` counts requests. Two kinds are not counted: refusals of a service at its limit, since its quota is paused
-    and the next request comes in its turn (up to `REFUSALS`), and requests to a service that is down for everybody.
+    `tries` counts requests; where it is 1, there is no other. Else two kinds are not counted: refusals of a service at
+    its limit, since its quota is paused and the next request comes in its turn (up to `REFUSALS`), and requests to a
+    service that is down for everybody.
     """
 
     def __init__(self, tries: int, chance: Callable[[], float] = _chance) -> None:
         self._tries, self._chance = tries, chance
         self._failures = self._refusals = self._outages = 0
+
+    @property
+    def is_only(self) -> bool:
+        """Whether there is one request, whatever comes of it."""
+        return self._tries <= 1
 
     def wait(self, failure: Failure, outage: bool = False) -> float | None:
         """Seconds until the next request, or None when there is to be none.
@@ -36,7 +42,7 @@ class Patience:
         As long as the service said, no longer; else a uniform part of an exponentially growing time ("full jitter",
         M. Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015).
         """
-        if not failure.retry:
+        if not failure.retry or self.is_only:
             return None
         self._count(failure, outage)
         if self._failures >= self._tries or self._refusals > REFUSALS:

@@ -82,7 +82,7 @@ class Settings(_Frozen):
     timeout_per_file: Duration = 30.0
     connect_timeout: Duration = 10.0
     read_timeout: Duration = 120.0
-    retry_attempts: Positive = 3
+    retry_attempts: Annotated[int, Field(ge=0)] = 3  # after the first request; 0: one request, whatever comes of it
     default_pattern: str = Field("*", min_length=1)
     results_directory: str = Field("results", min_length=1)
     model: Annotated[str, AfterValidator(lambda name: _model_name(name))] = "local/smollm2"

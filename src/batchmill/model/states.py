@@ -38,6 +38,9 @@ class RunState(StrEnum):
     SUPERSEDED = "superseded"
 
 
+UNPREPARED = "`prepare` of task"  # begins the reason of a run that stopped because a `prepare` failed
+
+
 class Mode(StrEnum):
     """Where the attempts of a task run."""
 

@@ -45,10 +45,12 @@ class Invalid:
 
 
 class Bound(NamedTuple):
-    """Parameters of one job after its task looked at them: canonical values and the version of the code."""
+    """Parameters of one job after its task looked at them: canonical values, the version of the code, and the seconds
+    that the job may take where neither it nor the limits say so (None: the task's own)."""
 
     params: dict[str, Any]
     version: str
+    timeout: float | None = None
 
 
 class TaskSource(NamedTuple):
@@ -101,7 +103,8 @@ class Task:
     bind: Callable[[Mapping[str, Any], str], Bound] | None = None  # (params, folder of the manifest)
     estimate: Callable[[Any], Estimate] | None = None  # of validated parameters, for `plan`
     prepare: Callable[..., Any] | None = None
-    prepare_early: bool = False  # `prepare` sees the jobs that are planned first, and waits for no others
+    # `prepare` is a check: in every invocation, of the jobs that are planned by then; it waits for no others
+    prepare_early: bool = False
     setup: Callable[[], None] | None = None
     summarise: Callable[..., Any] | None = None
     report: Callable[..., str] | None = None

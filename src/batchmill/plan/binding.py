@@ -46,6 +46,7 @@ class Ready(NamedTuple):
     version: str
     inputs: tuple[FileIdentity, ...]
     key: str | None
+    timeout: float | None = None  # seconds, where neither the job nor the limits say
 
 
 class Binder:
@@ -69,7 +70,7 @@ class Binder:
         task = self.task
         try:
             params = self._validate(raw)
-            text, version = self._canonical(params)
+            text, version, timeout = self._canonical(params)
         except ValidationError as error:
             raise Unfit([self._fault(d) for d in error.errors(include_url=False, include_input=False)]) from None
         except Unfit:
@@ -77,24 +78,24 @@ class Binder:
         except Exception as error:  # noqa: BLE001 - validators are the task's own code
             raise Unfit([Fault((), f"the parameters cannot be used: {_why(error)}")]) from None
         if not self._reads_files and file is None:
-            return Ready(text, version, (), job_key(task.name, version, text))
+            return Ready(text, version, (), job_key(task.name, version, text), timeout)
         inputs = tuple(self._inputs(params))
         if file is not None and all(file[1:] != known[1:] for known in inputs):
             inputs = (*inputs, file)
-        return Ready(text, version, inputs, None if inputs else job_key(task.name, version, text))
+        return Ready(text, version, inputs, None if inputs else job_key(task.name, version, text), timeout)
 
-    def _canonical(self, params: BaseModel) -> tuple[str, str]:
-        """Canonical parameters and code version."""
+    def _canonical(self, params: BaseModel) -> tuple[str, str, float | None]:
+        """Canonical parameters, code version, and time limit."""
         bind = self.task.bind
         if bind is None:
-            return canonical_params(params), self.task.version
+            return canonical_params(params), self.task.version, None
         try:
             bound = bind(self._plain(params, by_alias=True, round_trip=True), self._folder)
         except ValidationError:
             raise
         except Exception as error:  # noqa: BLE001 - the task's own code
             raise Unfit([Fault((), _why(error), getattr(error, "hint", None) or "")]) from None
-        return canonical(bound.params), bound.version
+        return canonical(bound.params), bound.version, bound.timeout
 
     def _inputs(self, params: BaseModel) -> list[FileIdentity]:
         found: dict[str, FileIdentity] = {}

@@ -78,8 +78,10 @@ class Part:
         if ready is None:
             inputs = (draft.file,) if draft.file is not None else ()
             ready = Ready(best_effort(draft.params), task.version, inputs, None)
-        params, version, inputs, key = ready
+        params, version, inputs, key, usual = ready
         priority, timeout, memory, retry = (0, None, None, None) if own is None else self._options(own)
+        if timeout is None and self.manifest.limits.timeout is None:
+            timeout = usual
         return PlannedJob(
             number, draft.name, draft.generated, task.name, task.mode, version, params, key, inputs,
             draft.group, lane, priority, timeout, memory, retry, invalid,

@@ -160,6 +160,17 @@ def test_a_server_that_was_never_there_is_an_error_soon() -> None:
     assert [row.state for row in job.rows] == ["released"] * (1 + settings.retry_attempts)
 
 
+@pytest.mark.parametrize("fault", ["rate_limited", "server", "reset", "truncated"])
+def test_without_retries_there_is_one_request_whatever_comes_of_it(fault: str) -> None:
+    async def ask(fake: FakeLLM, settings: Settings) -> None:
+        job = RecordedJob()
+        with pytest.raises(ModelError):
+            await job.llm(settings.model_copy(update={"retry_attempts": 0})).ask("openai/m", "Hello")
+        assert (fake.counts.requests, len(job.rows), job.slept) == (1, 1, [])
+
+    with_fake(ask, faults={fault: 1.0})
+
+
 def test_several_endpoints_share_the_work_and_a_dead_one_is_avoided() -> None:
     async def main() -> None:
         async with FakeLLM() as one, FakeLLM() as two:

@@ -23,10 +23,11 @@ def __getattr__(name: str) -> Any:
 
     from batchmill import BatchmillError
     from batchmill.llm.settings import load
+    from batchmill.workloads.documents.asked import at_once
     from batchmill.workloads.documents.job import documents
 
     try:
         settings = load()
     except BatchmillError:  # every job of the plan will tell it, with the line
         return documents
-    return replace(documents, timeout=settings.timeout_per_file, concurrency=settings.max_concurrent)
+    return replace(documents, timeout=settings.timeout_per_file, concurrency=at_once(settings))

@@ -31,6 +31,11 @@ class Asked:
     name: str | None = None
 
 
+def at_once(settings: Settings) -> int:
+    """Files in work at one time: where they go in batches, as many as make a large one."""
+    return settings.max_concurrent if settings.lane == "live" else max(settings.max_concurrent, IN_A_BATCH)
+
+
 def values(asked: Asked, settings: Settings) -> dict[str, Any]:
     """The values of the manifest. Raises UsageError when no file or no question is named."""
     from batchmill.llm.settings import time_for_a_file
@@ -41,8 +46,7 @@ def values(asked: Asked, settings: Settings) -> dict[str, Any]:
         raise UsageError(
             "nothing is asked about the documents", hint=f"add `--prompt '...'`, or `--template` with one of {names}"
         )
-    concurrency = settings.max_concurrent if settings.lane == "live" else max(settings.max_concurrent, IN_A_BATCH)
-    limits = {"concurrency": concurrency, "timeout": time_for_a_file(settings, params.get("model"))}
+    limits = {"concurrency": at_once(settings), "timeout": time_for_a_file(settings, params.get("model"))}
     given = {name: value for name, value in asked.limits.items() if value is not None}
     return {
         "name": asked.name or TASK,

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from batchmill import Bound, ManifestError, UsageError, did_you_mean
 from batchmill.workloads.documents import prompts, templates
 from batchmill.workloads.documents.params import DocumentParams
 from batchmill.workloads.documents.readers import reader_version
+from batchmill.workloads.documents.seeing import eyes_of
 
 if TYPE_CHECKING:
     from batchmill.llm.settings import Settings
@@ -27,12 +29,13 @@ if TYPE_CHECKING:
 VERSION = "1"
 FIELDS = tuple(field.alias or name for name, field in DocumentParams.model_fields.items())
 _UNLIMITED = {"extractive", "describe", "python"}
+_WITHOUT_MODEL = {"extractive", "describe"}  # modules of `batchmill.llm` that answer by themselves
 _CONTEXT = {"ollama": 4096}
 _USUAL_CONTEXT = 100_000
 _MARGIN = 200  # tokens of a chat template and of the prompt
 _FROM_SETTINGS = ("model", "temperature", "max_tokens", "seed", "max_file_size")
 _VARIABLES = (  # with a change of one of them the settings are read again at once
-    *(f"BATCHMILL_{name.upper()}" for name in (*_FROM_SETTINGS, "local", "config")),
+    *(f"BATCHMILL_{name.upper()}" for name in (*_FROM_SETTINGS, "local", "config", "timeout_per_file")),
     "XDG_CONFIG_HOME",
 )
 _FROM_TEMPLATE = ("prompt", "system", "reduce", "questions", "schema", "vision")
@@ -60,8 +63,23 @@ def bind(params: Mapping[str, Any], folder: str) -> Bound:
     if bound.pop("method", "") == "llm/vision":
         bound.setdefault("vision", True)
     _check(bound)
+    return Bound(bound, _version(bound["model"]), _time_for(bound["model"], settings))
+
+
+def _version(model: str) -> str:
+    """The version of the code that decides a result: this task, readers of others, and what answers without a model."""
     others = reader_version()
-    return Bound(bound, f"{VERSION}+{others}" if others else VERSION)
+    without = {name.partition("/")[0] for name in (model, eyes_of(model))} & _WITHOUT_MODEL
+    parts = [VERSION, *([others] if others else [])]
+    parts += [f"{name}{import_module(f'batchmill.llm.{name}').VERSION}" for name in sorted(without)]
+    return "+".join(parts)
+
+
+def _time_for(model: str, settings: Settings) -> float | None:
+    """Seconds for a file where the model is one of this machine; for others the task's own are right."""
+    from batchmill.llm.settings import time_for_a_file
+
+    return time_for_a_file(settings, model) if model.startswith("local/") else None
 
 
 def _from_template(given: Mapping[str, Any], folder: str) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""Looks once, before the first job, whether the models of a run can be asked at all: no file is read for nothing."""
+"""Looks, before the first job of every invocation, whether the models of a run can be asked at all: no file is read
+for nothing."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 HINT = "--model local/smollm2"
 _PORTS = {"http": 80, "https": 443}
 _MOST = 1000  # different models that are looked for
+_LOOKED_AT = 100_000  # jobs: a continued run may have planned millions
 
 
 def prepare(jobs: Iterable[Any], ctx: Context) -> None:
@@ -31,7 +34,7 @@ def prepare(jobs: Iterable[Any], ctx: Context) -> None:
 
 def _models(jobs: Iterable[Any]) -> set[str]:
     found: set[str] = set()
-    for job in jobs:
+    for job in islice(jobs, _LOOKED_AT):
         found.add(job.params["model"])
         if len(found) > _MOST:
             break
