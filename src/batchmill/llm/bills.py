@@ -70,6 +70,7 @@ class Bill:
         self, call: Any, details: dict[str, Any], reply: Reply, failure: Failure | None, purpose: Purpose
     ) -> int | None:
         usage, price = reply.usage, self._price
+        cost: int | None
         most_output = 2 * self._request.max_tokens + _SLACK
         if self._request.model.partition("/")[0] in _WITHOUT_MODEL:
             usage, cost = Usage(), 0
