@@ -146,6 +146,11 @@ class Scheduler:
             s.act.acks.append(ack)
 
     @property
+    def gathers(self) -> bool:
+        """Whether calls come and go, whose commits cost more than a few milliseconds of waiting."""
+        return self.state.desk.used
+
+    @property
     def finished(self) -> bool:
         """Whether the run's end is durable (or cannot be made so)."""
         return self.course.phase is closing.Phase.CLOSED
@@ -186,7 +191,7 @@ def _start_times(s: State) -> Iterator[float]:
     if s.pacer is not None:
         yield s.pacer.when(s.now)
     for slot in s.places(Mode.PROCESS):
-        if len(slot.queue) > 1 and (started := slot.queue[0].started) is not None:
+        if len(slot.held) > 1 and (head := slot.head) is not None and (started := head.started) is not None:
             yield started + RECALL_AFTER
 
 

@@ -29,6 +29,7 @@ from batchmill.model.outcomes import LogSlice, Outcome, Usage
 from batchmill.model.states import JobState
 
 STOPPED = 71  # exit code of a worker whose loop was stopped
+_SPEAK_EVERY = 0.002  # seconds between two messages to the driver
 _BEAT_EVERY = 0.5  # seconds; the zygote counts ten seconds without a beat as a hang
 
 
@@ -138,14 +139,28 @@ class LoopPort:
         self.tickets = itertools.count(place.generation << 32)
         self.outbox = Outbox(place.talk)
         self._held = held
+        self._said: list[Any] = []
+        self._sent_at = 0.0
         self._waiting: dict[int, asyncio.Future[Ack]] = {}
 
     def tell(self, event: Event) -> None:
         """See Port."""
-        self.send(encode(event))
+        self.say(event)
 
-    def send(self, data: bytes) -> None:
-        """Send now, or when the driver has read some."""
+    def say(self, message: Any) -> None:
+        """Send soon, with what else is said until then: of many jobs that talk, one message is as cheap as one word."""
+        self._said.append(message)
+        if len(self._said) == 1:
+            loop = asyncio.get_running_loop()
+            loop.call_at(self._sent_at + _SPEAK_EVERY, self.send)
+
+    def send(self) -> None:
+        """Send what was said, now or when the driver has read some."""
+        self._sent_at = time.monotonic()
+        if not self._said:
+            return
+        data = encode(self._said if len(self._said) > 1 else self._said[0])
+        self._said.clear()
         if not self.outbox.post(data):
             loop = asyncio.get_running_loop()
             loop.add_writer(self.outbox.sock, self._flush, loop)
@@ -155,9 +170,10 @@ class LoopPort:
             loop.remove_writer(self.outbox.sock)
 
     def hint(self, event: Event) -> None:
-        """See Port."""
+        """See Port. It goes at once: what comes next may hold the loop for long."""
         if not self.outbox:
             self.tell(event)
+            self.send()
 
     def ask(self, question: Question) -> Ack:
         """See Port."""
@@ -220,6 +236,7 @@ class AsyncWorker:
         loop.add_reader(self._place.talk, self._guard, self._read_talk)
         self._beat(loop)
         await self._over
+        self._port.send()
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         self._row[Cell.BEAT] += 1
@@ -274,7 +291,7 @@ class AsyncWorker:
         for task in held.tasks:
             task.cancel()
         outcome = outcome._replace(log=self._append(held))
-        self._port.send(encode(pack_end(work.job, outcome)))
+        self._port.say(pack_end(work.job, outcome))
         self._leave_if_done()
 
     def _append(self, held: Held) -> LogSlice | None:
