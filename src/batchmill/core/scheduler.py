@@ -27,6 +27,7 @@ from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
 from batchmill.model.text import counted
 
+GATHER, LONGEST_GATHER = 0.0001, 0.01  # seconds for each call that waits or is open, and for all
 NO_PRICE = "the price of this call is unknown, and a budget is set: give its price, or remove the budget"
 
 
@@ -146,9 +147,9 @@ class Scheduler:
             s.act.acks.append(ack)
 
     @property
-    def gathers(self) -> bool:
-        """Whether calls come and go, whose commits cost more than a few milliseconds of waiting."""
-        return self.state.desk.used
+    def gather(self) -> float:
+        """Seconds in which what calls ask and tell may gather: less than it takes to send so many."""
+        return min(LONGEST_GATHER, self.state.desk.calls * GATHER)
 
     @property
     def finished(self) -> bool:

@@ -72,14 +72,14 @@ def _suspect_may(s: State, slot: Slot, row: Row) -> bool:
     """An async job that may have ended a worker runs alone, until it is known to be innocent."""
     if slot.serial or not slot.held:
         return True
-    return row.job not in s.suspects and not any(running.row.job in s.suspects for running in slot.held.values())
+    return row.job not in s.suspects and s.suspects.isdisjoint(slot.held)
 
 
 def _lone_may(s: State, row: Row) -> bool:
     """A job that may have ended all workers runs with none beside it, until it is known to be innocent."""
     if s.in_flight == 0:
         return True
-    return row.job not in s.lone and not any(r.row.job in s.lone for slot in s.slots.values() for r in slot.held.values())
+    return row.job not in s.lone and all(s.lone.isdisjoint(slot.held) for slot in s.slots.values())
 
 
 def _lane_is_open(s: State, row: Row) -> bool:

@@ -15,8 +15,6 @@ from batchmill.model.events import Event, Tick
 MOST_EVENTS = 256  # taken from the workers in one turn
 LONGEST_WAIT = 1.0  # seconds: the clock is looked at even when nothing happens
 REQUEST_INTERVAL = 0.5  # seconds between two looks into the requests folder
-GATHER = 0.005  # seconds from turn to turn while many gather: what comes meanwhile shares a turn and a commit
-MANY_TURNS = 8  # that followed each other closer than that
 
 
 class Inbox:
@@ -27,7 +25,6 @@ class Inbox:
         self._take_requests = take_requests
         self._requests_at = 0.0
         self._turn_at = 0.0
-        self._close_turns = 0
         self._posted: deque[Event] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._posts_only = select.poll()
@@ -41,24 +38,19 @@ class Inbox:
         self._posted.append(event)
         os.eventfd_write(self._wake, 1)
 
-    def wait(self, until: float, *, hold: bool, gather: bool = False) -> list[Event]:
+    def wait(self, until: float, *, hold: bool, gather: float = 0.0) -> list[Event]:
         """What happened, at the latest at `until`. `hold` leaves results in the workers' sockets unread: the
-        disk is behind, and what is not read need not be kept in memory. `gather` lets turns that would follow each
-        other closely wait for more to do."""
+        disk is behind, and what is not read need not be kept in memory. A turn begins no sooner than `gather`
+        seconds after the one before: what comes meanwhile shares it, and its commit."""
         timeout = min(max(until - time.monotonic(), 0.0), LONGEST_WAIT)
         waiter = self._posts_only if hold else self._all
         if not self._posted:
             waiter.poll(timeout * 1000)
-        if gather:
-            self._gather()
-        return self._collect(hold)
-
-    def _gather(self) -> None:
-        early = self._turn_at + GATHER - time.monotonic()
-        self._close_turns = self._close_turns + 1 if early > 0 else 0
-        if self._close_turns > MANY_TURNS:
-            time.sleep(max(early, 0.0))
+        early = self._turn_at + gather - time.monotonic()
+        if early > 0:
+            time.sleep(early)
         self._turn_at = time.monotonic()
+        return self._collect(hold)
 
     def _collect(self, hold: bool) -> list[Event]:
         now = time.monotonic()

@@ -11,7 +11,7 @@ import pickle
 import sys
 import time
 import traceback
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any
 from weakref import WeakSet
@@ -29,30 +29,35 @@ from batchmill.model.outcomes import LogSlice, Outcome, Usage
 from batchmill.model.states import JobState
 
 STOPPED = 71  # exit code of a worker whose loop was stopped
-_SPEAK_EVERY = 0.002  # seconds between two messages to the driver
+_REST, _LONGEST_REST = 0.00004, 0.002  # seconds between two messages to the driver: for each job, and at most
+_JOB = Cell.JOB
 _BEAT_EVERY = 0.5  # seconds; the zygote counts ten seconds without a beat as a hang
 
 
 class Held:
-    """One job in the loop: its tasks, its output, and the CPU time of its steps."""
+    """One job in the loop: its tasks, its output, and how long its steps took.
+
+    That time counts as CPU time: to ask the kernel twice a step, as many as there are, costs more than most steps do.
+    """
 
     def __init__(self, work: Work, row: memoryview[float]) -> None:
         self.work = work
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.output = bytearray()
         self._row = row
-        self._cpu = 0.0
+        self._busy = 0.0  # seconds
         self._entered = 0.0
 
-    def enter(self) -> None:
-        """The job's code holds the loop from now on: if it crashes or hangs, the board says whose it was."""
-        self._row[Cell.JOB] = self.work.job
-        self._entered = time.thread_time()
-
-    def leave(self) -> None:
-        """The loop is free again."""
-        self._cpu += time.thread_time() - self._entered
-        self._row[Cell.JOB] = 0
+    def step(self, resume: Callable[..., Any], *values: Any) -> Any:
+        """Let the job's code hold the loop: if it crashes or hangs, the board says whose it was."""
+        row = self._row
+        row[_JOB] = self.work.job
+        self._entered = time.monotonic()
+        try:
+            return resume(*values)
+        finally:
+            self._busy += time.monotonic() - self._entered
+            row[_JOB] = 0
 
     def write(self, text: str) -> None:
         """Add to the job's output; more than the cap loses its middle."""
@@ -66,7 +71,8 @@ class Held:
 
     def stop(self, started: float) -> Usage:
         """See Stopwatch: memory cannot be told apart among the jobs of one process."""
-        return Usage(started, time.monotonic(), self._cpu + time.thread_time() - self._entered)
+        now = time.monotonic()
+        return Usage(started, now, self._busy + now - self._entered)
 
     def resting(self, usage: Usage) -> int:
         """See Stopwatch."""
@@ -80,25 +86,17 @@ class _Watched(Coroutine[Any, Any, Any]):
     """A coroutine whose every step is booked on its job."""
 
     def __init__(self, inner: Coroutine[Any, Any, Any], held: Held) -> None:
-        self._inner, self._held = inner, held
+        self._inner, self._send, self._step = inner, inner.send, held.step
         self.__name__ = getattr(inner, "__name__", "coroutine")
         self.__qualname__ = getattr(inner, "__qualname__", "coroutine")
 
     def send(self, value: Any) -> Any:
         """One step."""
-        self._held.enter()
-        try:
-            return self._inner.send(value)
-        finally:
-            self._held.leave()
+        return self._step(self._send, value)
 
     def throw(self, kind: Any, value: Any = None, trace: TracebackType | None = None) -> Any:
         """One step that begins with an exception."""
-        self._held.enter()
-        try:
-            return self._inner.throw(kind if value is None else value)
-        finally:
-            self._held.leave()
+        return self._step(self._inner.throw, kind if value is None else value)
 
     def close(self) -> None:
         """End it."""
@@ -152,7 +150,8 @@ class LoopPort:
         self._said.append(message)
         if len(self._said) == 1:
             loop = asyncio.get_running_loop()
-            loop.call_at(self._sent_at + _SPEAK_EVERY, self.send)
+            rest = min(_LONGEST_REST, len(self._held) * _REST)
+            loop.call_at(self._sent_at + rest, self.send)
 
     def send(self) -> None:
         """Send what was said, now or when the driver has read some."""
