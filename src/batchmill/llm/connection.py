@@ -9,7 +9,8 @@ import asyncio
 import ssl
 import zlib
 from collections.abc import Mapping
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, cast
 
 import httptools
 
@@ -114,6 +115,7 @@ class Connection(asyncio.Protocol):
         answer = self._answer = self.loop.create_future()
         self._url, self._read, self._until, self._kept = url, timeouts.read or _NEVER, until, kept
         self._begin_reply()
+        self._unread = 0  # bytes since the last that belonged to a body
         self._parser = httptools.HttpResponseParser(self)  # a new one: trailers of a reply would be in the next
         self._parser.set_dangerous_leniencies(**_LENIENCIES)
         if self._transport.is_closing():
@@ -150,10 +152,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Nothing is read before something was asked."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # that of uvloop says that it is none
         self._peer.open.add(self)
-        transport.pause_reading()
+        self._transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """A part of a reply. What comes unasked, or after a reply, may be the answer to nothing: the end."""
@@ -213,9 +214,9 @@ class Connection(asyncio.Protocol):
 
     def _begin_reply(self) -> None:
         self._status, self._whole = 0, False
-        self._headers: dict[str, str] = {}
+        self._fields: list[tuple[bytes, bytes]] = []
         self._chunks: list[bytes] = []
-        self._head_size = self._size = self._unread = 0  # bytes: `_unread` of what has no meaning yet
+        self._size = 0  # of the body
 
     def on_message_begin(self) -> None:
         """Raises an error, which ends the parsing, where this is a second reply."""
@@ -223,21 +224,20 @@ class Connection(asyncio.Protocol):
             raise origins.no_http(self._url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which is only counted. Of headers with one name, the last holds."""
-        self._unread = 0
-        self._head_size += len(name) + len(value)
-        if self._head_size > _MOST_HEAD or b"\0" in value:
-            raise self._no_reply()
+        """A header; of trailers, nothing is kept."""
         if not self._status:
-            text = value.decode("utf-8", "surrogateescape").rstrip(" \t")
-            self._headers[name.decode("utf-8", "surrogateescape").lower()] = text
+            self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Take the status, unless this is but an interim reply."""
+        """Take the status and the headers, unless this is but an interim reply."""
         status = self._parser.get_status_code()
         if 100 <= status < 200 and status != 101:
             return
-        self._status = status
+        fields = b"".join(chain.from_iterable(self._fields))
+        if len(fields) > _MOST_HEAD or b"\0" in fields:
+            raise origins.no_http(self._url)
+        self._headers = {_text(name).lower(): _text(value).rstrip(" \t") for name, value in self._fields}
+        self._status, self._unread = status, 0
         if int(self._headers.get("content-length") or 0) > self._peer.max_body:
             raise origins.too_large(self._peer.max_body)
 
@@ -331,3 +331,7 @@ class Connection(asyncio.Protocol):
             self._fail(origins.too_late(self._url))
         else:
             self._watch()
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
