@@ -170,12 +170,14 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._kept = False
             if not self._whole:
-                self._fail(error.__context__ if isinstance(error.__context__, TransportError) else self._no_reply())
+                self._fail(
+                    error.__context__ if isinstance(error.__context__, TransportError) else origins.no_http(self._url)
+                )
                 return
         if self._whole:
             self._finish()
         elif self._unread > _MOST_HEAD:
-            self._fail(self._no_reply())
+            self._fail(origins.no_http(self._url))
 
     def eof_received(self) -> None:
         """The server says no more; nor do we."""
@@ -234,7 +236,7 @@ class Connection(asyncio.Protocol):
         if 100 <= status < 200 and status != 101:
             return
         fields = b"".join(chain.from_iterable(self._fields))
-        if len(fields) > _MOST_HEAD or b"\0" in fields:
+        if status < 100 or len(fields) > _MOST_HEAD or b"\0" in fields:
             raise origins.no_http(self._url)
         self._headers = {_text(name).lower(): _text(value).rstrip(" \t") for name, value in self._fields}
         self._status, self._unread = status, 0
@@ -260,8 +262,8 @@ class Connection(asyncio.Protocol):
     # --- how it ends -------------------------------------------------------------------------------------------------
 
     def _ends_with_connection(self) -> bool:
-        codings = self._headers.get("transfer-encoding", "").lower()
-        return "content-length" not in self._headers and not codings.endswith("chunked")
+        coding = self._headers.get("transfer-encoding", "").lower().rpartition(",")[2].strip()
+        return "content-length" not in self._headers and coding != "chunked"
 
     def _finish(self) -> None:
         answer, body = self._answer, b"".join(self._chunks)
@@ -295,12 +297,9 @@ class Connection(asyncio.Protocol):
             raise origins.broken_off(self._url) from None
         if len(unpacked) > most:
             raise origins.too_large(most)
-        if not unpacking.eof:
+        if not unpacking.eof or unpacking.unused_data:
             raise origins.broken_off(self._url)
         return unpacked
-
-    def _no_reply(self) -> TransportError:
-        return origins.broken_off(self._url) if self._status else origins.no_http(self._url)
 
     def _fail(self, error: TransportError) -> None:
         answer = self._answer
