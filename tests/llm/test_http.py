@@ -176,11 +176,39 @@ def test_nobody_who_listens_is_no_connection() -> None:
     async def use(transport: Either, server: Server) -> None:
         async with serving(answering()) as closed:
             url = closed.url
-        for bad in (f"{url}/x?key=the-key", url.replace("://", "://user:the-key@")):
+        named = url.replace("127.0.0.1", "localhost")  # which may have several addresses
+        for bad in (f"{url}/x?key=the-key", url.replace("://", "://user:the-key@"), named):
             with pytest.raises(TransportError) as caught:
                 await transport.send(HttpRequest(bad), QUICK)
             assert (caught.value.kind, caught.value.sent) == ("connect", False)
-            assert str(caught.value) == f"cannot connect to `{url}`: connection refused"
+            place = named if bad == named else url
+            assert str(caught.value) == f"cannot connect to `{place}`: connection refused"
+
+    _run(answering(), use)
+
+
+@pytest.mark.parametrize("host", ["a" * 70, "no..host", "h:99999", "[::::]", "", "such.host.invalid"])
+def test_a_name_that_can_be_none_is_no_connection(host: str) -> None:
+    async def use(transport: Either, server: Server) -> None:
+        with pytest.raises(TransportError) as caught:
+            await transport.send(HttpRequest(f"http://{host}/?key=the-key"), QUICK)
+        assert (caught.value.kind, caught.value.sent) == ("connect", False)
+        assert "the-key" not in str(caught.value)
+
+    _run(answering(), use)
+
+
+def test_a_server_that_speaks_no_tls_is_no_secure_connection() -> None:
+    async def use(transport: Either, server: Server) -> None:
+        async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(speak, "127.0.0.1", 0) as plain:
+            port = plain.sockets[0].getsockname()[1]
+            with pytest.raises(TransportError) as caught:
+                await transport.send(HttpRequest(f"https://127.0.0.1:{port}"), QUICK)
+            assert (caught.value.kind, caught.value.sent) == ("tls", False)
 
     _run(answering(), use)
 

@@ -112,7 +112,10 @@ class DirectTransport:
         if request.method != "POST" or found is None or not _are_plain(request):
             return None
         scheme, host, port = found["scheme"], found["host"], int(found["port"] or _PORTS[found["scheme"]])
-        proxy, context = self._routes.of(request)
+        try:
+            proxy, context = self._routes.of(request)
+        except ValueError:  # brackets around what is no address: it is refused in one place
+            return None
         if proxy or port > 65535:
             return None
         of_peer = (scheme, host, str(port), request.ca_file)

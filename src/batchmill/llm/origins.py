@@ -74,7 +74,10 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
 
 def origin_of(url: str) -> str:
     """`scheme://host:port` of a URL, without what may be secret in it."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets around what is no address
+        return "http://?"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 

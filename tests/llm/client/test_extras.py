@@ -39,6 +39,13 @@ def test_importing_the_package_loads_nothing_heavy(heavy: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_what_only_some_requests_need_is_named_when_they_are_sent(tmp_path: object) -> None:
+    code = "import os; os.environ['http_proxy'] = 'http://127.0.0.1:9'\n" + ASK.replace("127.0.0.1:9/v1", "h.test/v1")
+    code = code.format(package="aiohttp", state=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "language models need the package `aiohttp` pip install 'batchmill[llm]'\n", done.stderr
+
+
 PUBLIC = [
     "LLM",
     "Answer",
