@@ -243,7 +243,10 @@ class ProcessExecutor:
             self._reactor.unwatch(line.talk.sock)
 
     def _hear(self, slot: Slot, message: Any) -> None:
-        if type(message) is tuple:
+        if type(message) is list:  # of the jobs of one loop
+            for one in message:
+                self._hear(slot, one)
+        elif type(message) is tuple:
             ended = unpack_end(self._now, slot.spec.slot, message)
             slot.flying.pop(ended.job, None)
             slot.cancels.pop(ended.job, None)
@@ -252,7 +255,7 @@ class ProcessExecutor:
         elif isinstance(message, Unusable):
             self._break(message)
         else:
-            self._events.append(message._replace(at=self._now))
+            self._events.append(message)  # the clock of all processes is the same
             if isinstance(message, Ready) and slot.line is not None:
                 slot.line.pid, slot.stillborn = message.pid, 0
                 self._check_memory(slot, message.rss)
