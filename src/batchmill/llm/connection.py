@@ -217,8 +217,7 @@ class Connection(asyncio.Protocol):
     def _begin_reply(self) -> None:
         self._status, self._whole = 0, False
         self._fields: list[tuple[bytes, bytes]] = []
-        self._chunks: list[bytes] = []
-        self._size = 0  # of the body
+        self._body = bytearray()  # no list: a server may send two bytes at a time
 
     def on_message_begin(self) -> None:
         """Raises an error, which ends the parsing, where this is a second reply."""
@@ -246,10 +245,9 @@ class Connection(asyncio.Protocol):
     def on_body(self, chunk: bytes) -> None:
         """A part of the body, as it was sent."""
         self._unread = 0
-        self._size += len(chunk)
-        if self._size > self._peer.max_body:
+        self._body += chunk
+        if len(self._body) > self._peer.max_body:
             raise origins.too_large(self._peer.max_body)
-        self._chunks.append(chunk)
 
     def on_message_complete(self) -> None:
         """The reply is whole, if it was one."""
@@ -266,9 +264,9 @@ class Connection(asyncio.Protocol):
         return "content-length" not in self._headers and coding != "chunked"
 
     def _finish(self) -> None:
-        answer, body = self._answer, b"".join(self._chunks)
+        answer, body = self._answer, bytes(self._body)
         assert answer is not None
-        self._chunks = []
+        self._body = bytearray()
         try:
             coding = self._headers.get("content-encoding")
             if coding is not None and body:

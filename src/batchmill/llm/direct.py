@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from batchmill.llm import origins
-from batchmill.llm.connection import Connection, Peer
+from batchmill.llm.connection import Peer
 from batchmill.llm.extras import needed
 from batchmill.llm.origins import MAX_BODY
 from batchmill.llm.transport import HttpReply, HttpRequest, Lines, Timeouts
@@ -32,11 +33,12 @@ _VALUE = re.compile(r"[\t\x20-\x7e]*")
 _FRAMING = frozenset({"host", "content-length", "content-encoding", "transfer-encoding", "expect", "upgrade", "te"})
 
 
-class _Way(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Way:
     """What requests with one URL and the same headers have in common: `head` up to the body's length."""
 
     peer: Peer
-    head: bytes
+    head: bytes = field(repr=False)
     kept: bool
 
 
@@ -64,7 +66,13 @@ class DirectTransport:
         connection = way.peer.take(now)
         if connection is None:
             connection = await way.peer.connect(request.url, min(timeouts.connect, until - now))
-        return await self._exchange(connection, way, request, timeouts, until)
+        head = b"%b%d\r\n\r\n" % (way.head, len(request.body))
+        answer = connection.ask(request.url, head, request.body, timeouts, until, kept=way.kept)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            connection.give_up(answer)
+            raise
 
     def stream(self, request: HttpRequest, timeouts: Timeouts) -> Lines:
         """The lines of a streamed reply. Raises StatusError, and TransportError also midway."""
@@ -76,17 +84,6 @@ class DirectTransport:
             await peer.close()
         if self._general is not None:
             await self._general.close()
-
-    async def _exchange(
-        self, connection: Connection, way: _Way, request: HttpRequest, timeouts: Timeouts, until: float
-    ) -> HttpReply:
-        head = b"%b%d\r\n\r\n" % (way.head, len(request.body))
-        answer = connection.ask(request.url, head, request.body, timeouts, until, kept=way.kept)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            connection.give_up(answer)
-            raise
 
     def _others(self) -> AiohttpTransport:
         if self._general is None:
