@@ -64,10 +64,10 @@ class Peer:
         """A new connection, within seconds. Raises TransportError."""
         loop = asyncio.get_running_loop()
         host, port, context = self._address
-        # uvloop knows no delay: it tries the addresses of a name one after the other
-        more: dict[str, Any] = (
-            {"happy_eyeballs_delay": _FAMILIES_DELAY} if isinstance(loop, asyncio.BaseEventLoop) else {}
-        )
+        more: dict[str, Any] = {}
+        is_name = ":" not in host and not host.rpartition(".")[2].isdigit()
+        if is_name and isinstance(loop, asyncio.BaseEventLoop):  # uvloop tries one address after the other
+            more["happy_eyeballs_delay"] = _FAMILIES_DELAY
         try:
             async with asyncio.timeout(within):
                 _, connection = await loop.create_connection(
