@@ -318,7 +318,8 @@ def _refuse(s: State, asked: ev.CallAsked) -> None:
 
 def _call_settled(s: State, event: ev.CallSettled) -> None:
     granted = s.desk.settle(event.job, event.ticket, event.tokens, event.cost, event.sent, s.now, event.failed)
-    _wait_ends(s, event.slot, event.job, event.ticket)  # it may have given up waiting
+    if not event.sent:
+        _wait_ends(s, event.slot, event.job, event.ticket)  # it may have given up waiting
     if granted is None:
         return
     if event.sent:

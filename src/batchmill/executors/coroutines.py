@@ -253,8 +253,9 @@ class AsyncWorker:
 
     def _read_jobs(self) -> None:
         message = pickle.loads(receive_bytes(self._place.jobs, DONT_WAIT)[0])
-        if type(message) is tuple:
-            self._begin(Work._make(message))
+        if type(message) is list:
+            for work in message:
+                self._begin(Work._make(work))
         elif isinstance(message, PreparedPaths):
             self._environment.prepared = message.paths
         else:

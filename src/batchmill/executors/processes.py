@@ -84,13 +84,19 @@ class ProcessExecutor:
 
     def start(self, starts: Sequence[Start]) -> None:
         """See `base.Executor`. A slot without a worker gets one."""
+        many: dict[int, list[Any]] = {}  # for one loop: one message is as cheap as one job
         for start in starts:
             slot = self._slots[start.slot]
             if slot.line is None:
                 slot.respawn = True
                 self._make_worker(slot)
             slot.flying[start.row.job] = None
-            self._post(slot, encode(work_of(start)))
+            if slot.spec.mode is Mode.ASYNC:
+                many.setdefault(start.slot, []).append(work_of(start))
+            else:
+                self._post(slot, encode(work_of(start)))
+        for number, works in many.items():
+            self._post(self._slots[number], encode(works))
 
     def stop(self, stops: Sequence[Stop]) -> None:
         """See `base.Executor`. A retired worker ends its window, then dies with exit code 0."""
