@@ -116,6 +116,8 @@ class Sample:
 
     def _growth(self, columns: list[int]) -> Sequence[int]:
         """The order of each row that adds to the rank of these columns."""
+        if not columns:
+            return ()
         if self.growth is not None and len(columns) == self.rows[0].shape[1]:
             return self.growth
         growth = linear.independent(self._matrix(columns, None), len(columns), self.prime)
