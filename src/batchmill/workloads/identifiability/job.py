@@ -99,7 +99,7 @@ def setup() -> None:
 
 @task(
     name="identifiability",
-    version=f"3-{bundled_digest()}",
+    version=f"4-{bundled_digest()}",
     mode="process",
     timeout=300,
     reuse="any",
