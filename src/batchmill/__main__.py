@@ -12,14 +12,31 @@ def main() -> None:
 
         sys.stdout.write(f"batchmill {__version__}\n")
         return
+    from batchmill.executors import early
+
     try:
+        _begin_early(sys.argv[1:])
         from batchmill.cli.app import run
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # while modules were imported, or the last words written
         sys.stderr.write("interrupted\n")
         code = 130
+    finally:
+        early.drop()
     sys.exit(code)
+
+
+def _begin_early(argv: list[str]) -> None:
+    """Where a command will run jobs, start the process of its workers: it imports while this one reads the command."""
+    if not sys.platform.startswith("linux") or {"--help", "-h", "--inline"} & set(argv):
+        return
+    from batchmill.executors import early
+    from batchmill.plugins.entries import EARLY, entry_points
+
+    found = [entry.value for entry in entry_points(group=EARLY, name=argv[0])] if argv else []
+    if found or argv[:1] in (["run"], ["resume"], ["retry"]):
+        early.begin(*found[:1])
 
 
 if __name__ == "__main__":
