@@ -12,8 +12,10 @@ def main() -> None:
 
         sys.stdout.write(f"batchmill {__version__}\n")
         return
+    from batchmill import _leaving
     from batchmill.executors import early
 
+    _leaving.prepare()
     try:
         _begin_early(sys.argv[1:])
         from batchmill.cli.app import run
@@ -24,7 +26,7 @@ def main() -> None:
         code = 130
     finally:
         early.drop()
-    sys.exit(code)
+    _leaving.end(code)
 
 
 def _begin_early(argv: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -64,7 +65,7 @@ class Launcher:
         if self._process is None:
             return
         try:
-            code = self._process.wait(_END_WITHIN if listening else 0.01)
+            code = _waited_for(self._process, _END_WITHIN if listening else 0.01)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
@@ -79,6 +80,20 @@ class Launcher:
             file.seek(max(0, os.path.getsize(self._log) - _LAST_WORDS))
             return file.read().decode("utf-8", "replace")
         return ""
+
+
+def _waited_for(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """The exit code. `Popen.wait` alone looks every so often. Raises TimeoutExpired."""
+    with contextlib.suppress(OSError):  # an old kernel
+        fd = os.pidfd_open(process.pid)
+        try:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            poll.poll(1000 * seconds)
+            seconds = 0.0
+        finally:
+            os.close(fd)
+    return process.wait(seconds)
 
 
 def _kill_groups(groups: list[int]) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from batchmill import _leaving
 from batchmill.executors import linux, logs, worker
 from batchmill.executors.channel import DONT_WAIT, Gone, Outbox, encode, memfd_of, receive_bytes
 from batchmill.executors.messages import CELLS, Board, Cell, Fork, Kill, Reaped, Sampled, Setting, Unusable, Up
@@ -298,6 +299,7 @@ def _move_in(setting: Setting) -> None:
 
 def main(control_fd: int, preload: str = "") -> None:
     """Serve a driver over an inherited socket, until it closes."""
+    _leaving.prepare()
     linux.die_with_parent()  # until the loop runs, nobody watches the socket
     linux.adopt_orphans()
     control = socket.socket(fileno=control_fd)
@@ -315,6 +317,7 @@ def main(control_fd: int, preload: str = "") -> None:
                 zygote.run()
         finally:
             zygote.end_all()
+    _leaving.end(0)  # for which the driver waits
 
 
 if __name__ == "__main__":

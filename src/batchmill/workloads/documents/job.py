@@ -40,7 +40,9 @@ def setup() -> None:
     import jinja2.sandbox  # noqa: F401
 
     import batchmill.llm.client  # noqa: F401
+    from batchmill.llm.service import preload
 
+    preload("batchmill.llm.http", "genai_prices.data", "genai_prices.data_snapshot")
     readers.suffixes()
 
 
