@@ -22,6 +22,7 @@ class Entry(NamedTuple):
     value: str
     group: str
     distribution: str = ""
+    version: str = ""  # of the distribution
 
     def load(self) -> Any:
         """What it names, imported."""
@@ -69,13 +70,13 @@ def _entries(metadata: str) -> Iterator[Entry]:
             text = file.read()
     except (OSError, UnicodeDecodeError):
         return
-    group, distribution = "", os.path.basename(metadata).partition("-")[0]
+    group, (distribution, _, version) = "", os.path.basename(metadata).rpartition(".")[0].partition("-")
     for line in map(str.strip, text.splitlines() if "[batchmill." in text else ()):
         if line.startswith("["):
             group = line.strip("[]").strip()
         elif group.startswith("batchmill.") and "=" in line and line[0] not in "#;":
             name, _, value = line.partition("=")
-            yield Entry(name.strip(), value.strip(), group, distribution)
+            yield Entry(name.strip(), value.strip(), group, distribution, version)
 
 
 def command_plugins() -> list[tuple[str, Callable[[], Any]]]:
