@@ -9,8 +9,6 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from batchmill.errors import TaskError
-
 COMMANDS = "batchmill.commands"
 EARLY = "batchmill.early"  # functions that import what the task or command of that name will need in its workers
 
@@ -90,6 +88,8 @@ def imported(entry: Entry, what: str) -> Any:
     try:
         return entry.load()
     except Exception as error:  # importing a plug-in runs its code
+        from batchmill.errors import TaskError
+
         origin = f" of `{entry.distribution}`" if entry.distribution else ""
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         ours = entry.value.startswith("batchmill.") and missing and not missing.startswith("batchmill")
