@@ -72,7 +72,7 @@ def _entries(metadata: str) -> Iterator[Entry]:
     for line in map(str.strip, text.splitlines() if "[batchmill." in text else ()):
         if line.startswith("["):
             group = line.strip("[]").strip()
-        elif group.startswith("batchmill.") and "=" in line and line[0] not in "#;":
+        elif group.startswith("batchmill.") and "=" in line and line[0] != "#":
             name, _, value = line.partition("=")
             yield Entry(name.strip(), value.strip(), group, distribution, version)
 
