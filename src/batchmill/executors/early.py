@@ -63,7 +63,7 @@ def spawn(folder: str | None = None, log: IO[bytes] | None = None, preload: str 
     token = os.urandom(12).hex()
     said = subprocess.DEVNULL if log is None else log
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "batchmill.executors.zygote", str(theirs.fileno()), preload],
+        [sys.executable, "-P", "-m", "batchmill.executors", str(theirs.fileno()), preload],
         stdin=subprocess.DEVNULL,
         stdout=said,
         stderr=said,

@@ -1,7 +1,6 @@
 """The zygote: imports the tasks once, forks workers, and alone kills, reaps and watches them.
 
-Run as `python -m batchmill.executors.zygote FD [PRELOAD]`. It has no thread, takes no decision, and ends with
-everything below it when the driver's socket closes.
+It has no thread, takes no decision, and ends with everything below it when the driver's socket closes.
 """
 
 from __future__ import annotations
@@ -304,7 +303,6 @@ def main(control_fd: int, preload: str = "") -> None:
     linux.adopt_orphans()
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
-    gc.disable()
     worker.hide_own_imports()
     if preload:
         _preload(preload)
@@ -318,7 +316,3 @@ def main(control_fd: int, preload: str = "") -> None:
         finally:
             zygote.end_all()
     _leaving.end(0)  # for which the driver waits
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), *sys.argv[2:])
