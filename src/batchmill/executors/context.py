@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -198,7 +198,7 @@ class Context:
         """
         scope = _STEP.get()
         self._calls[scope] += 1
-        own_key = self._idempotency_key(f"call:{scope}:{self._calls[scope]}")
+        own_key = partial(self._idempotency_key, f"call:{scope}:{self._calls[scope]}")
         ticket = next(self._port.tickets)
         most = 0 if cost is None else micro_cents(cost)
         asked = CallAsked(0.0, self._port.slot, self.job, ticket, quota, key, tokens, most, limit, cost is None)

@@ -18,7 +18,7 @@ from batchmill.model.outcomes import LogSlice, Outcome, Usage
 from batchmill.model.states import JobState, Mode
 from batchmill.model.tasks import TaskSource
 
-# --- driver -> worker: a Work, `Prepared`, or None (leave when idle); on the talk socket: Acks or a Cancel ------------
+# --- driver -> worker: Work (async: a list), `Prepared`, or None (leave when idle); on `talk`: Acks or a Cancel --
 
 
 class Work(NamedTuple):
