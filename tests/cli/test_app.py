@@ -35,7 +35,8 @@ def test_a_wrong_folder_is_all_that_is_said_about_it(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    said = call("documents", "NOFOLDER", "--prompt", "x", "--model", "local/smollm2")
+    monkeypatch.setenv("BATCHMILL_MODEL", "local/smollm2")
+    said = call("documents", "NOFOLDER", "--prompt", "x")
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith("error[usage]: there is no file or folder `NOFOLDER`")
 

@@ -66,8 +66,6 @@ def test_what_is_read_on_the_spot_is_what_a_process_of_its_own_would_read(data: 
         path.write_bytes(data)
         small = readers.read_small(str(path), 60)
         assert small is None or small == readers.read(str(path), Wish(), 60)
-        if len(data) <= 60 and name != "a" and name != "a.csv" and data.isalnum():
-            assert small is not None
 
 
 def test_only_small_plain_text_is_read_on_the_spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
