@@ -109,7 +109,6 @@ class Context:
         self._run, self._run_seed = run, run_seed
         self._key = work.key or f"job:{work.job}"
         self._port, self._blobs = port, tmp
-        self._tmp = tmp / f"job-{work.job}-{work.attempt}-{os.getpid()}"
         self._saved = {step.name: step for step in work.steps}
         self._running: set[str] = set()
         self._calls: Counter[str] = Counter()
@@ -130,8 +129,9 @@ class Context:
     @cached_property
     def tmp(self) -> Path:
         """A folder for scratch files, removed after the attempt."""
-        self._tmp.mkdir(parents=True, exist_ok=True)
-        return self._tmp
+        folder = self._blobs / f"job-{self.job}-{self.attempt}-{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def step(self, name: str, fn: Callable[..., Any], *args: Any) -> Any:
         """`fn(*args)`, at most once per job: its value is saved before this returns, and read back in later attempts.
@@ -264,7 +264,7 @@ class Context:
     def close(self) -> None:
         """Remove the scratch folder."""
         if "tmp" in self.__dict__:
-            shutil.rmtree(self._tmp, ignore_errors=True)
+            shutil.rmtree(self.tmp, ignore_errors=True)
 
     def _idempotency_key(self, scope: str) -> str:
         return hashlib.blake2b(f"{self._run}\0{self._key}\0{scope}".encode(), digest_size=16).hexdigest()

@@ -127,10 +127,10 @@ def open_transport(provider: Provider) -> Transport:
     """A transport that reaches this kind of provider; to be closed by who opened it. Needs a running event loop."""
     if isinstance(provider, Python):
         return PythonTransport()
-    from batchmill.llm.http import AiohttpTransport  # heavy, and not needed where nothing is sent
+    from batchmill.llm.direct import DirectTransport  # heavy, and not needed where nothing is sent
     from batchmill.llm.local.transport import LocalTransport
 
-    return LocalTransport(AiohttpTransport()) if isinstance(provider, Local) else AiohttpTransport()
+    return LocalTransport(DirectTransport()) if isinstance(provider, Local) else DirectTransport()
 
 
 def _own(name: str, asked: Sequence[EndpointSettings], settings: Settings) -> Known:
