@@ -42,7 +42,7 @@ def setup() -> None:
     import batchmill.llm.client  # noqa: F401
     from batchmill.llm.service import preload
 
-    preload("batchmill.llm.http", "genai_prices.data", "genai_prices.data_snapshot")
+    preload("genai_prices.data", "genai_prices.data_snapshot")
     readers.suffixes()
 
 
