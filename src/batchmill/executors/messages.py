@@ -124,6 +124,7 @@ class Setting(NamedTuple):
     slots: int  # one more than the highest slot
     path: tuple[str, ...]  # the driver's sys.path
     hung_after: float  # seconds without a turn of an async worker's loop
+    environment: dict[str, str]  # of everything below the zygote
 
 
 class Fork(NamedTuple):
