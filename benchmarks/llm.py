@@ -3,6 +3,7 @@
 - CPU per request at 50 connections, all processes of the client together, beside a bare loop around aiohttp;
 - 900 requests at a limit of 600 a minute: pace, refusals, losses;
 - the same where the client is told a limit twice too high, and the service tells none;
+- ten files at the terminal, from the start of the process to its end, beside a script around aiohttp;
 - memory of 50,000 requests;
 - money for 50 calls, and 500 calls, 100 of them at once: how many leave.
 
@@ -15,10 +16,12 @@ import argparse
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -208,6 +211,55 @@ def memory(requests: int) -> None:
         print(f"batchmill, {many:7,} {outcome.memory:8.0f} MB at the highest, {pace:8,.0f} requests/s", flush=True)
 
 
+FILES, AT_ONCE, LATENCY = 10, 5, 0.05
+
+
+def files(rounds: int) -> None:
+    """Ten small files at the terminal: how long a user waits beyond what the service takes, and CPU of all processes.
+
+    The two take turns, so that whatever else the machine does is fair to both.
+    """
+    ideal = FILES / AT_ONCE * LATENCY
+    print(f"\n{FILES} files, {AT_ONCE} at once, {LATENCY:g} s each: {ideal:g} s at best (median of {rounds} runs)")
+    shapes: dict[str, list[tuple[float, float]]] = {"a script around aiohttp": [], "batchmill documents": []}
+    with FakeLLM(latency=f"{LATENCY}s") as fake, tempfile.TemporaryDirectory() as folder:
+        documents = Path(folder) / "documents"
+        documents.mkdir()
+        for number in range(FILES):
+            (documents / f"{number}.txt").write_text(f"Document {number} tells of long runs and of how they end.\n" * 5)
+        paths = sorted(map(str, documents.iterdir()))
+        script = [str(Path(__file__).parent / "_bare_files.py"), fake.openai_url, str(AT_ONCE), *paths]
+        command = ["-m", "batchmill", "documents", str(documents), "--prompt", "Summarise", "--model", "openai/bench"]
+        for number in range(rounds + 1):  # the first one warms the disk's cache
+            home = str(Path(folder) / str(number))
+            os.mkdir(home)
+            known = {"XDG_STATE_HOME": home, "OPENAI_BASE_URL": fake.openai_url, "OPENAI_API_KEY": "sk-bench"}
+            for words, times in zip((script, command), shapes.values(), strict=True):
+                times.append(_timed([sys.executable, *words], home, known))
+        assert fake.counts.answered == 2 * FILES * (rounds + 1)
+    for title, times in shapes.items():
+        seconds, cpu = (statistics.median(each[of] for each in times[1:]) for of in (0, 1))
+        print(f"{title:24} {seconds:5.2f} s, {seconds - ideal:5.2f} s over the ideal {cpu:8.2f} s of CPU", flush=True)
+
+
+def _timed(command: list[str], folder: str, known: dict[str, str]) -> tuple[float, float]:
+    """Seconds from the start of a process to its end, and its CPU seconds with those of its children."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=folder, env={**os.environ, **known}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    process.stderr.close()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise Failed(f"{command[1]}: exit code {process.returncode}: {said[-300:]}")
+    return seconds, usage.ru_utime + usage.ru_stime
+
+
 def same_answer(asked: object) -> str:
     """An answer as long as any."""
     return "word" * 16
@@ -216,6 +268,7 @@ def same_answer(asked: object) -> str:
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "cpu": lambda options: cpu(options.requests, options.rounds),
     "memory": lambda options: memory(options.many),
+    "files": lambda options: files(3 * options.rounds),
     "limit": lambda options: limited(LIMIT, tell_limits=True),
     "twice": lambda options: limited(2 * LIMIT, tell_limits=False),
     "budget": lambda options: budget(),

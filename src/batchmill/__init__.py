@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from batchmill.plugins import make_task as task
     from batchmill.plugins.code import project_digest as source_digest
     from batchmill.plugins.code import signature_of as function_signature
+    from batchmill.plugins.entries import Entry, entry_points
 
 _HOMES = {
     "run": "api.running",
@@ -69,6 +70,8 @@ _HOMES = {
     "parse_rate": "model.units:rate",
     "parse_size": "model.units:size",
     "did_you_mean": "model.near",
+    "Entry": "plugins.entries",
+    "entry_points": "plugins.entries",
     "source_digest": "plugins.code:project_digest",
     "function_signature": "plugins.code:signature_of",
     "BatchmillError": "errors",
@@ -112,6 +115,8 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader wants them
     "did_you_mean",
     "source_digest",
     "function_signature",
+    "Entry",
+    "entry_points",
     "BatchmillError",
     "JobFailed",
     "LedgerError",

@@ -31,6 +31,27 @@ def test_every_command_explains_itself_with_an_example(call: Call, command: str)
     assert said.err == ""
 
 
+def test_a_wrong_folder_is_all_that_is_said_about_it(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("BATCHMILL_MODEL", "local/smollm2")
+    said = call("documents", "NOFOLDER", "--prompt", "x")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("error[usage]: there is no file or folder `NOFOLDER`")
+
+
+def test_what_waits_for_the_end_of_a_command_comes_before_it() -> None:
+    code = (
+        "import atexit, sys, threading, batchmill._leaving as leaving; leaving.prepare()\n"
+        "atexit.register(lambda: print('handler'))\n"
+        "threading.Thread(target=lambda: (threading.main_thread().join(), print('thread'))).start()\n"
+        "sys.stderr.write('told'); leaving.end(7)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "thread\nhandler\n", "told")
+
+
 @pytest.mark.parametrize("argv", [(), ("--help",), ("-h",)])
 def test_help_lists_every_command(call: Call, argv: tuple[str, ...]) -> None:
     said = call(*argv)

@@ -92,7 +92,7 @@ def test_a_function_of_an_async_job_goes_before_jobs_that_would_be_sent_ahead() 
 
 def test_a_hook_s_step_is_acknowledged_although_it_leaves_no_fact() -> None:
     hand = Hand([], Policy(workers(1), tasks={"t": Traits(hooks=frozenset({"prepare"}))}))
-    (start,) = hand.scheduler.state.slots[0].queue
+    (start,) = hand.scheduler.state.slots[0].running()
     step = ev.StepDone(0.0, 0, start.row.job, 5, SavedStep("a", "", b"1"), 0.1)
     assert [ack.ticket for ack in (*hand.step(step).acks, *hand.step().acks)] == [5]
 
@@ -183,7 +183,7 @@ def test_an_answer_to_an_earlier_attempt_never_reaches_the_next_one() -> None:
     hand.step(ev.Ready(0.0, 0, 200))
     assert started(hand.act) == [1]
     assert hand.step().acks == []
-    assert [step.name for step in hand.scheduler.state.slots[0].queue[0].row.steps] == ["a"]
+    assert [step.name for step in hand.scheduler.state.slots[0].running()[0].row.steps] == ["a"]
 
 
 def test_jobs_behind_a_late_one_are_taken_back_once_a_worker_is_idle_and_none_follow() -> None:
@@ -237,7 +237,7 @@ def test_only_pids_of_workers_and_heads_of_windows_are_written_for_slots() -> No
 
 def test_a_hook_and_a_function_that_their_worker_never_read_are_sent_again() -> None:
     hand = Hand([], Policy(workers(1), tasks={"t": Traits(hooks=frozenset({"prepare"}))}))
-    hook = hand.scheduler.state.slots[0].queue[0].row.job
+    hook = hand.scheduler.state.slots[0].running()[0].row.job
     hand.step(ev.Recalled(0.0, 0, (hook,)), ev.Died(0.0, 0, 9))
     assert hand.facts(facts.HookEnded) == []
     assert [start.hook for start in hand.step(ev.Ready(0.0, 0, 200)).starts] == ["prepare"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from batchmill import Skip
+from batchmill import Entry, Skip
 from batchmill.workloads.documents import readers
 from batchmill.workloads.documents.readers import Document, PictureLimits, Wish
 from batchmill.workloads.documents.readers.image import pictures_of
@@ -48,6 +50,39 @@ def test_line_ends_become_newlines(tmp_path: Path) -> None:
 def test_markdown_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# Title\n\n- *one*\n")
     assert read(tmp_path / "a.md") == Document("# Title\n\n- *one*\n", "markdown", size=17)
+
+
+@given(
+    st.one_of(st.binary(max_size=64), st.text(max_size=64).map(lambda text: text.encode("utf-8", "replace"))),
+    st.sampled_from(["a.txt", "a.md", "a.MD", "a.csv", "a"]),
+)
+@example("\ufeffa\r\nb".encode(), "a.txt")
+@example("abc".encode("utf-16-le"), "a.txt")
+@example(b"text with %PDF-", "a.txt")
+@example(b"PK\3\4", "a.md")
+def test_what_is_read_on_the_spot_is_what_a_process_of_its_own_would_read(data: bytes, name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(data)
+        small = readers.read_small(str(path), 60)
+        assert small is None or small == readers.read(str(path), Wish(), 60)
+
+
+def test_only_small_plain_text_is_read_on_the_spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "guessed.txt").write_bytes("Fähre".encode("cp1252"))
+    (tmp_path / "large.txt").write_text("x" * 65_537)
+    (tmp_path / "page.html").write_text("<p>x")
+    (tmp_path / "empty.txt").write_text(" ")
+    files.pdf(tmp_path / "pdf.txt", "text")
+    for path in (*tmp_path.iterdir(), tmp_path / "absent.txt", "nul\0.txt"):
+        assert readers.read_small(str(path), 1_000_000) is None
+    (tmp_path / "plain.txt").write_text("plain")
+    assert readers.read_small(str(tmp_path / "plain.txt"), 5) == Document("plain", "text", size=5)
+    assert readers.read_small(str(tmp_path / "plain.txt"), 4) is None
+    monkeypatch.setattr(readers, "_readers", lambda: {"txt": Entry("txt", "other:read", readers.GROUP, "other")})
+    assert readers.read_small(str(tmp_path / "plain.txt"), 5) is None
 
 
 # --- HTML ----------------------------------------------------------------------------------------------------------
@@ -219,15 +254,13 @@ def test_the_first_bytes_tell_more_than_the_name(tmp_path: Path) -> None:
 
 
 def test_another_package_can_bring_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib.metadata import EntryPoint
-
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "extra_reader.py").write_text(
         "from batchmill.workloads.documents.readers import Document\n"
         "def read_rot(path, wish):\n    return Document(path.read_text()[::-1], 'rot')\n"
         "def broken(path, wish):\n    raise KeyError('nothing')\n"
     )
-    entries = {name: EntryPoint(name, f"extra_reader:{fn}", readers.GROUP) for name, fn in
+    entries = {name: Entry(name, f"extra_reader:{fn}", readers.GROUP) for name, fn in
                {"rot": "read_rot", "txt": "read_rot", "bad": "broken"}.items()}  # fmt: skip
     monkeypatch.setattr(readers, "_readers", lambda: entries)
     readers._loaded.cache_clear()

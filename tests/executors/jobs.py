@@ -33,6 +33,10 @@ def pid() -> int:
     return os.getpid()
 
 
+def look_around() -> list[str | None]:
+    return [os.getcwd(), os.environ.get("SET_AFTER_THE_START"), os.environ.get("HOME")]
+
+
 def exit_now(code: int) -> None:
     os._exit(code)
 

@@ -35,6 +35,8 @@ PUBLIC = [
     "did_you_mean",
     "source_digest",
     "function_signature",
+    "Entry",
+    "entry_points",
     "BatchmillError",
     "JobFailed",
     "LedgerError",

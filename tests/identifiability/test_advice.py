@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 
@@ -52,6 +53,18 @@ def test_gains_tell_who_is_confounded_with_whom():
     fix = advise(SCALED).fix_parameters
     assert fix.minimal == (("a", "s"),)
     assert fix.gains == {"a": (), "s": ("z",)}
+
+
+@pytest.mark.parametrize("value", [None, 0])
+def test_measuring_a_state_helps_although_its_start_is_known(value):
+    cascade = model({"x": "a*u - b*x", "z": "c*x - d*z"}, {"y": "z"}, "a b c d", inputs="u")
+    values = dict.fromkeys(("x", "z"), None if value is None else Fraction(value))
+    given = replace(cascade, options=replace(cascade.options, known=Known(values, generic=value is None)))
+    advice = advise(given)
+    expected = () if value is None else (("x",),)
+    assert advice.measure_states.minimal == expected
+    for names in expected:
+        assert all_identifiable(measured(given, names))
 
 
 def test_what_no_measurement_can_tell_apart_is_said():

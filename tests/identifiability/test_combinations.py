@@ -167,6 +167,16 @@ def test_known_parameters_are_known_numbers():
     assert found.functions == ("a + b*g",)
 
 
+def test_unknown_exponents_of_several_parameters_are_told():
+    power_law = model(
+        {"x": "a*z**g - b*x**h", "z": "c*x**k - d*z**n"},
+        {"y": "x"},
+        "a g b h c k d n",
+    )
+    found = find(power_law)
+    assert (found.functions, found.expected) == (("a*c**g", "c**(-1 + n)*d"), 2)
+
+
 def test_roots_do_not_stop_the_search():
     found = find(decay("sqrt(a*x)*b + c", "a b c"))
     assert found.functions == ("a*b**2",)

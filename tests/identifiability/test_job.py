@@ -131,4 +131,4 @@ def test_importing_the_task_loads_neither_numpy_nor_flint():
         "print(sorted({'numpy', 'flint', 'rich', 'typer'} & set(sys.modules)), task.version)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("[] 3-")
+    assert done.stdout.startswith("[] 4-")

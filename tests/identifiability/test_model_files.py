@@ -95,7 +95,7 @@ options: {known_initial_conditions: {x9: 0, x1: k1}}
         (("[k]", "[k, l]"), (3, 17), "`l` is declared but used nowhere"),
         (("[k]", "[k, x]"), (3, 17), "`x` is already one of `states`"),
         (("[k]", "[k, 1]"), (3, 17), "`parameters`: input should be a valid string"),
-        (("[x]", "[]"), (2, 9), "`states`: list should have at least 1 item"),
+        (("[x]", "[]"), (2, 9), "`states`: at least one is needed"),
         (("name: decay", "nmae: decay"), (1, 1), "unknown key `nmae`"),
         (("{y: x}", "{y: true}"), (5, 14), "`outputs`: input should be a valid string"),
         (("{y: x}", "{y: x}\noptions: {nonzero_input_derivatives: -1}"), (6, 38), "`options`: give a whole number"),
@@ -111,6 +111,17 @@ def test_near_names_are_suggested(write):
     with pytest.raises(ManifestError) as caught:
         find_model(write(GOOD.replace("[k]", "[rate]").replace("-k*x", "-rte*x")))
     assert caught.value.problems[0].hint == "did you mean `rate`?"
+
+
+def test_time_is_said_to_be_a_state(write):
+    with pytest.raises(ManifestError) as caught:
+        find_model(write("states: [x]\nparameters: [k]\nodes: {x: -k*x*t}\noutputs: {y: x}"))
+    assert caught.value.hint == "time is a state: `t: 1` in `odes`, and known_initial_conditions: {t: 0}"
+
+
+def test_an_empty_file_is_no_mapping(write):
+    with pytest.raises(ManifestError, match="the model: a mapping is expected"):
+        find_model(write(""))
 
 
 def test_one_of_several_models_is_found_by_its_id(write):

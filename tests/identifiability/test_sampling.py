@@ -124,8 +124,18 @@ def test_a_constant_unknown_input_is_one_more_parameter(write):
 
 
 def test_the_bound_on_errors_is_small_and_grows_with_the_model():
-    bounds = [analyse(find_model(name)).error_probability for name in ("C2M", "hiv")]
+    bounds = [analyse(find_model(name)).error_probability for name in ("Bolie", "hiv")]
     assert 0 < bounds[0] < bounds[1] < 1e-6
+
+
+def test_a_full_rank_is_proved_by_one_point():
+    assert analyse(find_model("C2M")).error_probability == 0
+
+
+def test_a_full_rank_with_unknown_inputs_eliminated_is_only_probable(write):
+    verdict = analyse(write(UNKNOWN + "outputs: {y: x}\noptions: {unknown_input_derivatives: 0}"))
+    assert verdict.rank == verdict.n_unknowns
+    assert 0 < verdict.error_probability < 1e-9
 
 
 @pytest.mark.parametrize("name", ["Bolie", "hiv", "nfkb", "goodwin"])

@@ -89,6 +89,11 @@ def test_what_stands_beside_a_state_that_rests_at_zero_is_unseen():
     assert not any(s.kind == "unseen" for s in find(model(chain, {"y": "x"}, "a b c d", known=moving)))
 
 
+def test_a_state_behind_a_factor_that_is_zero_is_unseen():
+    given = model({"x": "-a*x + b*z", "z": "-c*z"}, {"y": "x"}, "a c", constants={"b": Fraction(0)})
+    assert [symmetry.moves for symmetry in find(given)] == [{"z"}, {"c"}]
+
+
 @pytest.mark.parametrize("rate", ["(a + b + x)**300", "sqrt(-1)*a*b"])
 def test_models_that_cannot_be_expanded_have_no_symmetries_told(rate):
     assert find(decay(rate, "a b")) == ()

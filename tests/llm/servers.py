@@ -43,12 +43,14 @@ def _length(head: bytes) -> int:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, context: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def serving(
+    handler: Handler, context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[Server]:
     """The server, at its `url`."""
     server = Server(handler)
-    listening = await asyncio.start_server(server._serve, "127.0.0.1", 0, ssl=context)
-    host, port = listening.sockets[0].getsockname()
-    server.url = f"http{'s' if context else ''}://{host}:{port}"
+    listening = await asyncio.start_server(server._serve, host, 0, ssl=context)
+    port = listening.sockets[0].getsockname()[1]
+    server.url = f"http{'s' if context else ''}://{f'[{host}]' if ':' in host else host}:{port}"
     try:
         yield server
     finally:

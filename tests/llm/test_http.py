@@ -12,22 +12,34 @@ from pathlib import Path
 import pytest
 import trustme
 
-from batchmill.llm.http import AiohttpTransport, origin_of
+from batchmill.llm.direct import DirectTransport
+from batchmill.llm.http import AiohttpTransport
+from batchmill.llm.origins import origin_of
 from batchmill.llm.transport import HttpReply, HttpRequest, StatusError, Timeouts, TransportError
 from tests.llm.servers import Handler, Server, answering, saying, serving
 
 QUICK = Timeouts(connect=5.0, read=5.0)
+Either = AiohttpTransport | DirectTransport
+
+
+@pytest.fixture(params=[AiohttpTransport, DirectTransport], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test is of both transports."""
+    monkeypatch.setattr(f"{__name__}._opened", request.param)
+
+
+_opened: type[Either] = DirectTransport
 
 
 def _run(
     handler: Handler,
-    use: Callable[[AiohttpTransport, Server], Awaitable[object]],
+    use: Callable[[Either, Server], Awaitable[object]],
     *,
     context: ssl.SSLContext | None = None,
     max_body: int = 1 << 20,
 ) -> Server:
     async def run() -> Server:
-        transport = AiohttpTransport(max_body=max_body)
+        transport = _opened(max_body=max_body)
         async with serving(handler, context) as server:
             try:
                 await use(transport, server)
@@ -41,7 +53,7 @@ def _run(
 def _reply(handler: Handler, max_body: int = 1 << 20) -> HttpReply:
     replies: list[HttpReply] = []
 
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         request = HttpRequest(f"{server.url}/v1/chat", b'{"a": 1}', {"authorization": "Bearer the-key"})
         replies.append(await transport.send(request, QUICK))
 
@@ -52,7 +64,7 @@ def _reply(handler: Handler, max_body: int = 1 << 20) -> HttpReply:
 def _error(handler: Handler, timeouts: Timeouts = QUICK, max_body: int = 1 << 20) -> TransportError:
     errors: list[TransportError] = []
 
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         request = HttpRequest(f"{server.url}/v1/x?key=the-key", b"{}", {"authorization": "Bearer the-key"})
         with pytest.raises(TransportError) as caught:
             await transport.send(request, timeouts)
@@ -72,7 +84,7 @@ def test_a_reply_of_any_status_is_a_reply_with_lower_case_headers(status: str) -
 
 
 def test_what_is_sent_is_the_request_and_no_more_than_it_needs() -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         await transport.send(HttpRequest(f"{server.url}/v1/m:do?a=b", b"{}", {"x-api-key": "k"}), QUICK)
 
     server = _run(answering(), use)
@@ -86,14 +98,14 @@ def test_what_is_sent_is_the_request_and_no_more_than_it_needs() -> None:
 def test_a_body_larger_than_a_megabyte_arrives_whole() -> None:
     body = b"x" * 3_000_000
 
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         assert (await transport.send(HttpRequest(server.url, body), QUICK)).status == 200
 
     assert _run(answering(), use).bodies == [body]
 
 
 def test_connections_are_kept() -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         for _ in range(10):
             await transport.send(HttpRequest(server.url), QUICK)
 
@@ -101,7 +113,7 @@ def test_connections_are_kept() -> None:
 
 
 def test_as_many_requests_are_on_their_way_as_were_sent() -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         together = asyncio.Barrier(150)
 
         async def wait(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -148,7 +160,7 @@ def test_a_server_that_falls_silent_is_a_timeout(data: bytes, timeouts: Timeouts
 
 
 def test_a_connection_that_is_never_ready_is_a_timeout_before_anything_was_sent() -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         request = HttpRequest(server.url.replace("http:", "https:"))
         with pytest.raises(TransportError) as caught:
             await transport.send(request, Timeouts(connect=0.05))
@@ -161,14 +173,42 @@ def test_a_connection_that_is_never_ready_is_a_timeout_before_anything_was_sent(
 
 
 def test_nobody_who_listens_is_no_connection() -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         async with serving(answering()) as closed:
             url = closed.url
-        for bad in (f"{url}/x?key=the-key", url.replace("://", "://user:the-key@")):
+        named = url.replace("127.0.0.1", "localhost")  # which may have several addresses
+        for bad in (f"{url}/x?key=the-key", url.replace("://", "://user:the-key@"), named):
             with pytest.raises(TransportError) as caught:
                 await transport.send(HttpRequest(bad), QUICK)
             assert (caught.value.kind, caught.value.sent) == ("connect", False)
-            assert str(caught.value) == f"cannot connect to `{url}`: connection refused"
+            place = named if bad == named else url
+            assert str(caught.value) == f"cannot connect to `{place}`: connection refused"
+
+    _run(answering(), use)
+
+
+@pytest.mark.parametrize("host", ["a" * 70, "no..host", "h:99999", "[::::]", "", "such.host.invalid"])
+def test_a_name_that_can_be_none_is_no_connection(host: str) -> None:
+    async def use(transport: Either, server: Server) -> None:
+        with pytest.raises(TransportError) as caught:
+            await transport.send(HttpRequest(f"http://{host}/?key=the-key"), QUICK)
+        assert (caught.value.kind, caught.value.sent) == ("connect", False)
+        assert "the-key" not in str(caught.value)
+
+    _run(answering(), use)
+
+
+def test_a_server_that_speaks_no_tls_is_no_secure_connection() -> None:
+    async def use(transport: Either, server: Server) -> None:
+        async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(speak, "127.0.0.1", 0) as plain:
+            port = plain.sockets[0].getsockname()[1]
+            with pytest.raises(TransportError) as caught:
+                await transport.send(HttpRequest(f"https://127.0.0.1:{port}"), QUICK)
+            assert (caught.value.kind, caught.value.sent) == ("tls", False)
 
     _run(answering(), use)
 
@@ -189,7 +229,7 @@ def test_a_reply_above_the_cap_is_refused_also_where_it_is_packed(handler: Handl
 
 @pytest.mark.parametrize("headers", [{"x-key": "a\r\nb: the-key"}, {"x\ny": "z"}])
 def test_a_header_that_would_become_two_is_refused(headers: dict[str, str]) -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         with pytest.raises(TransportError) as caught:
             await transport.send(HttpRequest(server.url, b"", headers), QUICK)
         assert not caught.value.sent
@@ -199,7 +239,7 @@ def test_a_header_that_would_become_two_is_refused(headers: dict[str, str]) -> N
 
 
 def test_a_cancelled_request_gives_its_connection_up() -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         task = asyncio.create_task(transport.send(HttpRequest(server.url), QUICK))
         await server.asked.wait()
         task.cancel()
@@ -211,7 +251,7 @@ def test_a_cancelled_request_gives_its_connection_up() -> None:
 
 
 def test_a_closed_transport_opens_anew() -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         await transport.send(HttpRequest(server.url), QUICK)
         await transport.close()
         assert (await transport.send(HttpRequest(server.url), QUICK)).status == 200
@@ -224,7 +264,7 @@ def test_a_closed_transport_opens_anew() -> None:
 
 @pytest.mark.parametrize("way", ["request", "environment"])
 def test_a_proxy_is_asked_with_its_login(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         proxy = server.url.replace("://", "://me:the-key@")
         if way == "environment":
             monkeypatch.setenv("http_proxy", proxy)
@@ -244,7 +284,7 @@ def test_loopback_is_not_reached_through_the_proxy_of_the_environment(monkeypatc
 
 
 def test_a_proxy_that_refuses_is_no_connection() -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         proxy = server.url.replace("://", "://me:the-key@")
         with pytest.raises(TransportError) as caught:
             await transport.send(HttpRequest("https://models.test/v1", proxy=proxy), QUICK)
@@ -260,7 +300,7 @@ def test_a_certificate_is_trusted_where_its_authority_is_named(tmp_path: Path) -
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
 
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         request = HttpRequest(server.url, ca_file=str(tmp_path / "ca.pem"))
         assert (await transport.send(request, QUICK)).status == 200
         with pytest.raises(TransportError) as caught:
@@ -285,7 +325,7 @@ def _lines(handler: Handler, max_body: int = 1 << 20, timeouts: Timeouts = QUICK
     lines: list[bytes] = []
     error: list[str] = []
 
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         stream = transport.stream(HttpRequest(server.url), timeouts)
         try:
             async for line in stream:
@@ -318,7 +358,7 @@ def test_a_stream_that_fails_midway_gives_its_lines_and_then_the_error(data: byt
 
 
 def test_a_refused_stream_holds_the_whole_reply() -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         with pytest.raises(StatusError) as caught:
             async for _ in transport.stream(HttpRequest(server.url), QUICK):
                 pass
@@ -329,7 +369,7 @@ def test_a_refused_stream_holds_the_whole_reply() -> None:
 
 
 def test_a_stream_that_nobody_reads_on_gives_its_connection_up() -> None:
-    async def use(transport: AiohttpTransport, server: Server) -> None:
+    async def use(transport: Either, server: Server) -> None:
         stream = transport.stream(HttpRequest(server.url), QUICK)
         assert await anext(stream) == b"one"
         await stream.aclose()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from batchmill.manifest import template
 from batchmill.model.manifest import MatrixSection, RangeAxis
+from batchmill.model.tasks import ShortName
 from batchmill.plan.expand import Matrix, Piece, Product, axis_values, job_name, value_text
 
 
@@ -95,10 +96,13 @@ def names(product: Product, *pieces: Piece) -> list[str]:
 
 def test_default_names_show_what_varies_by_its_short_name() -> None:
     made = matrix(axes={"min_leaf_size": [50, 100], "semantic_threshold": [0.1], "deep": [True]})
-    short = {"min_leaf_size": "leaf", "semantic_threshold": "thresh"}
+    short = {
+        "min_leaf_size": ShortName("leaf"),
+        "semantic_threshold": ShortName("thresh", lambda value: f"{value:.2f}"),
+    }
     assert names(Product(made, {}, short)) == ["matrix_leaf50", "matrix_leaf100"]
     single = matrix(axes={"min_leaf_size": [50], "semantic_threshold": [0.1]})
-    assert names(Product(single, {}, short)) == ["matrix_leaf50_thresh0.1"]
+    assert names(Product(single, {}, short)) == ["matrix_leaf50_thresh0.10"]
 
 
 def test_files_name_their_jobs() -> None:

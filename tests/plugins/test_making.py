@@ -97,7 +97,10 @@ def test_an_annotation_that_only_a_type_checker_resolves_counts_as_any() -> None
 
 
 def test_short_names_come_from_the_annotations() -> None:
-    assert make_task(with_short_names).short_names == {"min_leaf_size": "leaf", "semantic_threshold": "thresh"}
+    assert make_task(with_short_names).short_names == {
+        "min_leaf_size": ShortName("leaf"),
+        "semantic_threshold": ShortName("thresh"),
+    }
 
 
 def test_async_functions_run_in_mode_async_unless_told_otherwise() -> None:

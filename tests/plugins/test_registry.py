@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
@@ -13,20 +12,21 @@ from batchmill.errors import TaskError
 from batchmill.model.tasks import Task
 from batchmill.plugins import command_plugins, find, registry, task_names
 from batchmill.plugins import entries as plugin_entries
+from batchmill.plugins.entries import Entry
 from batchmill.workloads import basic
 
 
 @pytest.fixture
 def plugged(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [
-        EntryPoint("good", "tests.plugins.test_source:decorated", "batchmill.tasks"),
-        EntryPoint("plain", "tests.plugins.test_source:plain", "batchmill.tasks"),
-        EntryPoint("number", "math:pi", "batchmill.tasks"),
-        EntryPoint("broken", "no_such_package_here:task", "batchmill.tasks"),
-        EntryPoint("status", "json:dumps", "batchmill.commands"),
+        Entry("good", "tests.plugins.test_source:decorated", "batchmill.tasks"),
+        Entry("plain", "tests.plugins.test_source:plain", "batchmill.tasks"),
+        Entry("number", "math:pi", "batchmill.tasks"),
+        Entry("broken", "no_such_package_here:task", "batchmill.tasks"),
+        Entry("status", "json:dumps", "batchmill.commands"),
     ]
 
-    def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
+    def entry_points(group: str, name: str | None = None) -> list[Entry]:
         return [e for e in entries if e.group == group and name in (None, e.name)]
 
     monkeypatch.setattr(registry, "entry_points", entry_points)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from batchmill.driver.lender import settle_day
 from batchmill.errors import HomeError, RunHeld, RunNotFound, UsageError
 from batchmill.ledger import invocation
 from batchmill.ledger.home import Home, RunInfo
@@ -164,6 +163,8 @@ def settle_calls(home: Path, reference: str, *, billed: bool = False) -> Settled
 
     Raises RunNotFound, RunHeld.
     """
+    from batchmill.driver.lender import settle_day  # it brings the driver, which nothing else here needs
+
     paths = find(home, reference)
     with acquire(paths):
         settled = SettledCalls(paths.id, *invocation.settle_calls(paths, billed=billed))

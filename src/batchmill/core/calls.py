@@ -65,6 +65,11 @@ class CallDesk:
         return sum(len(line.waiting) for line in self._lines.values())
 
     @property
+    def calls(self) -> int:
+        """How many calls wait or are in flight."""
+        return sum(len(line.waiting) + line.in_flight for line in self._lines.values())
+
+    @property
     def used(self) -> bool:
         """Whether any quota is known: else there was no call."""
         return bool(self._lines)

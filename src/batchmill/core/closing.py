@@ -251,7 +251,7 @@ def _hasten(s: State) -> None:
 
 def _recall(s: State) -> None:
     """Jobs that wait behind a long one go back: to idle workers, or, in a drain, to the ledger."""
-    waiting = [slot for slot in s.places(Mode.PROCESS) if len(slot.queue) > 1 and not slot.killing]
+    waiting = [slot for slot in s.places(Mode.PROCESS) if len(slot.held) > 1 and not slot.killing]
     if not waiting:
         return
     idle = any(slot.idle for slot in s.places(Mode.PROCESS))

@@ -55,8 +55,7 @@ def died(s: State, event: Died) -> None:
     culprits = _culprits(s, slot, event)
     s.act.stops = [stop for stop in s.act.stops if stop.slot != event.slot]  # not meant for the next worker
     slot.replaced()
-    for running in list(slot.queue):
-        slot.queue.remove(running)
+    for running in slot.empty():
         if running in culprits:
             leave(s, slot, running, event.peak_rss)
             conclude(s, slot, running, judged(running, _death(running, event)))
@@ -74,7 +73,7 @@ def _all_died(s: State, event: Died) -> None:
         s.lone |= suspects
         suspects.clear()
     for slot, running in found:
-        slot.queue.remove(running)
+        del slot.held[running.row.job]
         if running.stopping is not None or running.row.job in suspects:
             leave(s, slot, running, 0)
             conclude(s, slot, running, judged(running, _death(running, event)))
@@ -91,8 +90,7 @@ def _job_of(s: State, running: Running) -> int:
 def lost(s: State, slot: Slot) -> None:
     """The executor of a slot is gone for good, and all that the slot holds with it: nobody is charged."""
     slot.replaced()
-    for running in list(slot.queue):
-        slot.queue.remove(running)
+    for running in slot.empty():
         put_back(s, slot, running)
 
 
@@ -100,11 +98,11 @@ def _culprits(s: State, slot: Slot, event: Died) -> list[Running]:
     """The attempts that a death counts for: those stopped; else the head, if nobody else asked for the kill."""
     if slot.serial:
         return [] if slot.killing and not any(r.stopping for r in slot.running()) else slot.running()
-    culprits = [r for r in slot.queue if r.stopping is not None or r.row.job == event.job]
-    if culprits or len(slot.queue) == 1:
-        return culprits or list(slot.queue)
+    culprits = [r for r in slot.held.values() if r.stopping is not None or r.row.job == event.job]
+    if culprits or len(slot.held) == 1:
+        return culprits or slot.running()
     # nobody knows who ended the async worker: each suspect runs alone next time, and then it shows
-    s.suspects.update(r.row.job for r in slot.queue)
+    s.suspects.update(r.row.job for r in slot.held.values())
     return []
 
 
@@ -146,12 +144,12 @@ def judged(running: Running, outcome: Outcome) -> Outcome:
 
 def leave(s: State, slot: Slot, running: Running, peak: int) -> None:
     """The books on what is in flight, after an attempt left its slot."""
-    row, queue = running.row, slot.queue
+    row, head = running.row, slot.head
     s.dirty.add(slot.place.slot)
     if slot.serial:
-        if not queue:
+        if head is None:
             s.room.leave(slot.place.slot, row.task, peak)
-        elif (deadline := queue[0].deadline) < s.deadlines_at:
+        elif (deadline := head.deadline) < s.deadlines_at:
             s.deadlines_at = deadline
     if row.group is not None and not running.hook:
         s.group_running[row.group] -= 1
@@ -281,6 +279,6 @@ def _retire_if_worn(s: State, slot: Slot, resting: int) -> None:
     slot.resting_rss = slot.resting_rss or resting
     slot.worn = slot.worn or (growth is not None and resting - slot.resting_rss > growth)
     old = slot.life is not None and slot.finished >= slot.life
-    if (old or slot.worn) and not slot.queue and not slot.killing:
+    if (old or slot.worn) and not slot.held and not slot.killing:
         slot.killing = True
         s.act.stops.append(Stop(slot.place.slot, "retire"))

@@ -27,6 +27,7 @@ from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode, RunState
 from batchmill.model.text import counted
 
+GATHER, LONGEST_GATHER = 0.0001, 0.01  # seconds for each call that waits or is open, and for all
 NO_PRICE = "the price of this call is unknown, and a budget is set: give its price, or remove the budget"
 
 
@@ -146,6 +147,11 @@ class Scheduler:
             s.act.acks.append(ack)
 
     @property
+    def gather(self) -> float:
+        """Seconds in which what calls ask and tell may gather: less than it takes to send so many."""
+        return min(LONGEST_GATHER, self.state.desk.calls * GATHER)
+
+    @property
     def finished(self) -> bool:
         """Whether the run's end is durable (or cannot be made so)."""
         return self.course.phase is closing.Phase.CLOSED
@@ -186,7 +192,7 @@ def _start_times(s: State) -> Iterator[float]:
     if s.pacer is not None:
         yield s.pacer.when(s.now)
     for slot in s.places(Mode.PROCESS):
-        if len(slot.queue) > 1 and (started := slot.queue[0].started) is not None:
+        if len(slot.held) > 1 and (head := slot.head) is not None and (started := head.started) is not None:
             yield started + RECALL_AFTER
 
 
@@ -312,7 +318,8 @@ def _refuse(s: State, asked: ev.CallAsked) -> None:
 
 def _call_settled(s: State, event: ev.CallSettled) -> None:
     granted = s.desk.settle(event.job, event.ticket, event.tokens, event.cost, event.sent, s.now, event.failed)
-    _wait_ends(s, event.slot, event.job, event.ticket)  # it may have given up waiting
+    if not event.sent:
+        _wait_ends(s, event.slot, event.job, event.ticket)  # it may have given up waiting
     if granted is None:
         return
     if event.sent:

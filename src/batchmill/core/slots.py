@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -73,7 +72,7 @@ class Slot:
     life: int | None = None  # attempts after which its worker is replaced
     up: bool = False  # Ready came, and nothing ended it since
     pid: int = 0
-    queue: deque[Running] = field(default_factory=deque)
+    held: dict[int, Running] = field(default_factory=dict)  # by job
     recalling: bool = False
     killing: bool = False
     worn: bool = False  # its worker grew too much
@@ -88,29 +87,26 @@ class Slot:
     @property
     def head(self) -> Running | None:
         """The attempt that runs (in a serial slot)."""
-        return self.queue[0] if self.queue else None
+        return next(iter(self.held.values()), None)
 
     @property
     def idle(self) -> bool:
         """Its worker waits for work."""
-        return self.up and not self.queue and not self.killing
+        return self.up and not self.held and not self.killing
 
     def find(self, job: int) -> Running | None:
         """The attempt of a job in this slot."""
-        queue = self.queue
-        if queue and queue[0].row.job == job:
-            return queue[0]
-        return next((r for r in queue if r.row.job == job), None)
+        return self.held.get(job)
 
     def running(self) -> list[Running]:
         """The attempts that run now."""
-        return list(self.queue)[:1] if self.serial else list(self.queue)
+        return list(self.held.values())[:1] if self.serial else list(self.held.values())
 
     def late(self, now: float) -> bool:
         """Whether what runs in a serial slot takes too long for others to wait behind it."""
-        if not self.serial or not self.queue:
+        if not self.serial or (head := self.head) is None:
             return False
-        started = self.queue[0].started
+        started = head.started
         return started is not None and now >= started + RECALL_AFTER
 
     def room(self, ahead: int) -> int:
@@ -120,27 +116,26 @@ class Slot:
         most = ahead if self.serial else self.place.capacity
         if self.life is not None:
             most = min(most, self.life - self.finished)
-        return most - len(self.queue)
+        return most - len(self.held)
 
     def send(self, running: Running, now: float) -> None:
         """An attempt was sent."""
-        if not self.queue or not self.serial:
+        if not self.held or not self.serial:
             running.started = now
-        self.queue.append(running)
+        self.held[running.row.job] = running
 
     def remove(self, job: int, ended: float) -> Running | None:
         """An attempt left the slot; in a serial slot the next one runs since `ended`."""
-        running = self.find(job)
-        if running is None:
-            return None
-        queue = self.queue
-        if queue[0] is running:
-            queue.popleft()
-        else:
-            queue.remove(running)
-        if self.serial and queue and queue[0].started is None:
-            queue[0].started = max(ended, queue[0].sent)
+        running = self.held.pop(job, None)
+        if running is not None and self.serial and (head := self.head) is not None and head.started is None:
+            head.started = max(ended, head.sent)
         return running
+
+    def empty(self) -> list[Running]:
+        """Take out all attempts."""
+        taken = list(self.held.values())
+        self.held.clear()
+        return taken
 
     def replaced(self) -> None:
         """Its worker is gone; the next one says Ready."""

@@ -23,7 +23,7 @@ def fill(s: State) -> None:
 def _fill_mode(s: State, mode: Mode, slots: list[Slot]) -> None:
     aside: list[Order] = []
     for slot in slots:
-        if not slot.queue:
+        if not slot.held:
             _fill_slot(s, slot, 1, aside)
     if not (s.offloads and mode is Mode.PROCESS):  # an offloaded function needs a slot that runs empty
         for slot in slots:
@@ -60,7 +60,7 @@ def _may_start(s: State, slot: Slot, row: Row) -> bool:
         and (not s.suspects or _suspect_may(s, slot, row))
         and (s.pacer is None or s.pacer.when(s.now) <= s.now)
         and (row.lane == 0 or _lane_is_open(s, row))
-        and (not slot.serial or bool(slot.queue) or s.room.admits(s.room.estimate(row.task, _memory(s, row))))
+        and (not slot.serial or bool(slot.held) or s.room.admits(s.room.estimate(row.task, _memory(s, row))))
     )
 
 
@@ -70,23 +70,23 @@ def _group_is_full(s: State, group: str) -> bool:
 
 def _suspect_may(s: State, slot: Slot, row: Row) -> bool:
     """An async job that may have ended a worker runs alone, until it is known to be innocent."""
-    if slot.serial or not slot.queue:
+    if slot.serial or not slot.held:
         return True
-    return row.job not in s.suspects and not any(running.row.job in s.suspects for running in slot.queue)
+    return row.job not in s.suspects and s.suspects.isdisjoint(slot.held)
 
 
 def _lone_may(s: State, row: Row) -> bool:
     """A job that may have ended all workers runs with none beside it, until it is known to be innocent."""
     if s.in_flight == 0:
         return True
-    return row.job not in s.lone and not any(r.row.job in s.lone for slot in s.slots.values() for r in slot.queue)
+    return row.job not in s.lone and all(s.lone.isdisjoint(slot.held) for slot in s.slots.values())
 
 
 def _lane_is_open(s: State, row: Row) -> bool:
     """Under `order: group` a group begins when all jobs of those before it have ended, retries and all."""
     if s.book.any_before(row.lane):
         return False
-    return all(r.row.lane >= row.lane or r.row.job < 0 for slot in s.slots.values() for r in slot.queue)
+    return all(r.row.lane >= row.lane or r.row.job < 0 for slot in s.slots.values() for r in slot.held.values())
 
 
 def _memory(s: State, row: Row) -> int | None:

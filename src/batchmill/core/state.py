@@ -134,4 +134,4 @@ class State:
     @property
     def in_flight(self) -> int:
         """Attempts in slots, the queued ones too."""
-        return sum(len(slot.queue) for slot in self.slots.values())
+        return sum(len(slot.held) for slot in self.slots.values())

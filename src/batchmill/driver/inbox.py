@@ -24,6 +24,7 @@ class Inbox:
         self._executor = executor
         self._take_requests = take_requests
         self._requests_at = 0.0
+        self._turn_at = 0.0
         self._posted: deque[Event] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._posts_only = select.poll()
@@ -37,13 +38,18 @@ class Inbox:
         self._posted.append(event)
         os.eventfd_write(self._wake, 1)
 
-    def wait(self, until: float, *, hold: bool) -> list[Event]:
+    def wait(self, until: float, *, hold: bool, gather: float = 0.0) -> list[Event]:
         """What happened, at the latest at `until`. `hold` leaves results in the workers' sockets unread: the
-        disk is behind, and what is not read need not be kept in memory."""
+        disk is behind, and what is not read need not be kept in memory. A turn begins no sooner than `gather`
+        seconds after the one before: what comes meanwhile shares it, and its commit."""
         timeout = min(max(until - time.monotonic(), 0.0), LONGEST_WAIT)
         waiter = self._posts_only if hold else self._all
         if not self._posted:
             waiter.poll(timeout * 1000)
+        early = self._turn_at + gather - time.monotonic()
+        if early > 0:
+            time.sleep(early)
+        self._turn_at = time.monotonic()
         return self._collect(hold)
 
     def _collect(self, hold: bool) -> list[Event]:

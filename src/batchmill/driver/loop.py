@@ -58,7 +58,7 @@ def drive(
     """
     while not scheduler.finished:
         hold = journal.uncommitted >= MOST_UNCOMMITTED and not scheduler.state.ledger_failed
-        events = inbox.wait(scheduler.next_wakeup, hold=hold)
+        events = inbox.wait(scheduler.next_wakeup, hold=hold, gather=scheduler.gather)
         act = scheduler.step(events)
         if act.stops:
             executor.stop(act.stops)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -37,7 +38,7 @@ class Environment:
     prepared: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     seeder: Seeder = field(default_factory=Seeder)
 
-    @property
+    @cached_property
     def tmp(self) -> Path:
         """Where blobs wait for the driver."""
         return self.run_folder / "tmp"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +21,7 @@ from batchmill.model.limits import MICRO_CENTS_PER_USD, QuotaLimit
 Dollars = float | int | str | Decimal
 
 
+@lru_cache(maxsize=1024)  # requests of one kind cost much the same
 def micro_cents(dollars: Dollars) -> int:
     """US dollars as integer micro-cents, rounded up. Raises ValueError for negative or non-finite amounts."""
     amount = Decimal(str(dollars))
@@ -41,15 +43,19 @@ class Call:
         port: Port,
         job: int,
         asked: CallAsked,
-        idempotency_key: str,
+        idempotency_key: Callable[[], str],
         waits: AbstractContextManager[object],
         keep_reply: Callable[[Any], str],
     ) -> None:
-        self.idempotency_key = idempotency_key
-        """The same in every attempt of the job: a service that knows it does not do the work twice."""
+        self._make_key = idempotency_key
         self._port, self._job, self._asked = port, job, asked
         self._waits, self._keep_reply = waits, keep_reply
         self._open = False
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same in every attempt of the job: a service that knows it does not do the work twice."""
+        return self._make_key()
 
     def settle(
         self,

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -109,7 +109,6 @@ class Context:
         self._run, self._run_seed = run, run_seed
         self._key = work.key or f"job:{work.job}"
         self._port, self._blobs = port, tmp
-        self._tmp = tmp / f"job-{work.job}-{work.attempt}-{os.getpid()}"
         self._saved = {step.name: step for step in work.steps}
         self._running: set[str] = set()
         self._calls: Counter[str] = Counter()
@@ -130,8 +129,9 @@ class Context:
     @cached_property
     def tmp(self) -> Path:
         """A folder for scratch files, removed after the attempt."""
-        self._tmp.mkdir(parents=True, exist_ok=True)
-        return self._tmp
+        folder = self._blobs / f"job-{self.job}-{self.attempt}-{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def step(self, name: str, fn: Callable[..., Any], *args: Any) -> Any:
         """`fn(*args)`, at most once per job: its value is saved before this returns, and read back in later attempts.
@@ -198,7 +198,7 @@ class Context:
         """
         scope = _STEP.get()
         self._calls[scope] += 1
-        own_key = self._idempotency_key(f"call:{scope}:{self._calls[scope]}")
+        own_key = partial(self._idempotency_key, f"call:{scope}:{self._calls[scope]}")
         ticket = next(self._port.tickets)
         most = 0 if cost is None else micro_cents(cost)
         asked = CallAsked(0.0, self._port.slot, self.job, ticket, quota, key, tokens, most, limit, cost is None)
@@ -264,7 +264,7 @@ class Context:
     def close(self) -> None:
         """Remove the scratch folder."""
         if "tmp" in self.__dict__:
-            shutil.rmtree(self._tmp, ignore_errors=True)
+            shutil.rmtree(self.tmp, ignore_errors=True)
 
     def _idempotency_key(self, scope: str) -> str:
         return hashlib.blake2b(f"{self._run}\0{self._key}\0{scope}".encode(), digest_size=16).hexdigest()

@@ -11,7 +11,7 @@ import pickle
 import sys
 import time
 import traceback
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any
 from weakref import WeakSet
@@ -29,29 +29,35 @@ from batchmill.model.outcomes import LogSlice, Outcome, Usage
 from batchmill.model.states import JobState
 
 STOPPED = 71  # exit code of a worker whose loop was stopped
+_REST, _LONGEST_REST = 0.00004, 0.002  # seconds between two messages to the driver: for each job, and at most
+_JOB = Cell.JOB
 _BEAT_EVERY = 0.5  # seconds; the zygote counts ten seconds without a beat as a hang
 
 
 class Held:
-    """One job in the loop: its tasks, its output, and the CPU time of its steps."""
+    """One job in the loop: its tasks, its output, and how long its steps took.
+
+    That time counts as CPU time: to ask the kernel twice a step, as many as there are, costs more than most steps do.
+    """
 
     def __init__(self, work: Work, row: memoryview[float]) -> None:
         self.work = work
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.output = bytearray()
         self._row = row
-        self._cpu = 0.0
+        self._busy = 0.0  # seconds
         self._entered = 0.0
 
-    def enter(self) -> None:
-        """The job's code holds the loop from now on: if it crashes or hangs, the board says whose it was."""
-        self._row[Cell.JOB] = self.work.job
-        self._entered = time.thread_time()
-
-    def leave(self) -> None:
-        """The loop is free again."""
-        self._cpu += time.thread_time() - self._entered
-        self._row[Cell.JOB] = 0
+    def step(self, resume: Callable[..., Any], *values: Any) -> Any:
+        """Let the job's code hold the loop: if it crashes or hangs, the board says whose it was."""
+        row = self._row
+        row[_JOB] = self.work.job
+        self._entered = time.monotonic()
+        try:
+            return resume(*values)
+        finally:
+            self._busy += time.monotonic() - self._entered
+            row[_JOB] = 0
 
     def write(self, text: str) -> None:
         """Add to the job's output; more than the cap loses its middle."""
@@ -65,7 +71,8 @@ class Held:
 
     def stop(self, started: float) -> Usage:
         """See Stopwatch: memory cannot be told apart among the jobs of one process."""
-        return Usage(started, time.monotonic(), self._cpu + time.thread_time() - self._entered)
+        now = time.monotonic()
+        return Usage(started, now, self._busy + now - self._entered)
 
     def resting(self, usage: Usage) -> int:
         """See Stopwatch."""
@@ -79,25 +86,17 @@ class _Watched(Coroutine[Any, Any, Any]):
     """A coroutine whose every step is booked on its job."""
 
     def __init__(self, inner: Coroutine[Any, Any, Any], held: Held) -> None:
-        self._inner, self._held = inner, held
+        self._inner, self._send, self._step = inner, inner.send, held.step
         self.__name__ = getattr(inner, "__name__", "coroutine")
         self.__qualname__ = getattr(inner, "__qualname__", "coroutine")
 
     def send(self, value: Any) -> Any:
         """One step."""
-        self._held.enter()
-        try:
-            return self._inner.send(value)
-        finally:
-            self._held.leave()
+        return self._step(self._send, value)
 
     def throw(self, kind: Any, value: Any = None, trace: TracebackType | None = None) -> Any:
         """One step that begins with an exception."""
-        self._held.enter()
-        try:
-            return self._inner.throw(kind if value is None else value)
-        finally:
-            self._held.leave()
+        return self._step(self._inner.throw, kind if value is None else value)
 
     def close(self) -> None:
         """End it."""
@@ -138,14 +137,29 @@ class LoopPort:
         self.tickets = itertools.count(place.generation << 32)
         self.outbox = Outbox(place.talk)
         self._held = held
+        self._said: list[Any] = []
+        self._sent_at = 0.0
         self._waiting: dict[int, asyncio.Future[Ack]] = {}
 
     def tell(self, event: Event) -> None:
         """See Port."""
-        self.send(encode(event))
+        self.say(event)
 
-    def send(self, data: bytes) -> None:
-        """Send now, or when the driver has read some."""
+    def say(self, message: Any) -> None:
+        """Send soon, with what else is said until then: of many jobs that talk, one message is as cheap as one word."""
+        self._said.append(message)
+        if len(self._said) == 1:
+            loop = asyncio.get_running_loop()
+            rest = min(_LONGEST_REST, len(self._held) * _REST)
+            loop.call_at(self._sent_at + rest, self.send)
+
+    def send(self) -> None:
+        """Send what was said, now or when the driver has read some."""
+        self._sent_at = time.monotonic()
+        if not self._said:
+            return
+        data = encode(self._said if len(self._said) > 1 else self._said[0])
+        self._said.clear()
         if not self.outbox.post(data):
             loop = asyncio.get_running_loop()
             loop.add_writer(self.outbox.sock, self._flush, loop)
@@ -155,9 +169,10 @@ class LoopPort:
             loop.remove_writer(self.outbox.sock)
 
     def hint(self, event: Event) -> None:
-        """See Port."""
+        """See Port. It goes at once: what comes next may hold the loop for long."""
         if not self.outbox:
             self.tell(event)
+            self.send()
 
     def ask(self, question: Question) -> Ack:
         """See Port."""
@@ -220,6 +235,7 @@ class AsyncWorker:
         loop.add_reader(self._place.talk, self._guard, self._read_talk)
         self._beat(loop)
         await self._over
+        self._port.send()
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         self._row[Cell.BEAT] += 1
@@ -237,8 +253,9 @@ class AsyncWorker:
 
     def _read_jobs(self) -> None:
         message = pickle.loads(receive_bytes(self._place.jobs, DONT_WAIT)[0])
-        if type(message) is tuple:
-            self._begin(Work._make(message))
+        if type(message) is list:
+            for work in message:
+                self._begin(Work._make(work))
         elif isinstance(message, PreparedPaths):
             self._environment.prepared = message.paths
         else:
@@ -274,7 +291,7 @@ class AsyncWorker:
         for task in held.tasks:
             task.cancel()
         outcome = outcome._replace(log=self._append(held))
-        self._port.send(encode(pack_end(work.job, outcome)))
+        self._port.say(pack_end(work.job, outcome))
         self._leave_if_done()
 
     def _append(self, held: Held) -> LogSlice | None:

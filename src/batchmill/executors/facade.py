@@ -5,14 +5,16 @@ from __future__ import annotations
 import select
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from batchmill.executors.base import ExecutorSettings
-from batchmill.executors.inline import InlineExecutor
 from batchmill.executors.processes import ProcessExecutor
 from batchmill.model.commands import Ack, Recall, Start, Stop
 from batchmill.model.events import Event, Remark
 from batchmill.model.states import Mode
+
+if TYPE_CHECKING:
+    from batchmill.executors.inline import InlineExecutor
 
 _Command = TypeVar("_Command", Start, Stop, Recall, Ack)
 
@@ -24,7 +26,7 @@ class Executors:
         inline = tuple(s for s in settings.slots if s.mode is Mode.INLINE)
         others = tuple(s for s in settings.slots if s.mode is not Mode.INLINE)
         self._processes = ProcessExecutor(settings._replace(slots=others)) if others else None
-        self._inline = InlineExecutor(settings._replace(slots=inline)) if inline else None
+        self._inline = _inline(settings._replace(slots=inline)) if inline else None
         self._all = [executor for executor in (self._processes, self._inline) if executor is not None]
         self._of_slot = {s.slot: self._inline if s.mode is Mode.INLINE else self._processes for s in settings.slots}
         self._remarked = [0] * len(self._all)  # notes that were passed on
@@ -107,3 +109,10 @@ class Executors:
         for command in commands:
             parts[self._all.index(self._of_slot[command.slot])].append(command)  # type: ignore[arg-type]
         return [(self._all[number], part) for number, part in parts.items()]
+
+
+def _inline(settings: ExecutorSettings) -> InlineExecutor:
+    # it brings all that a worker needs, which the driver of others does not
+    from batchmill.executors.inline import InlineExecutor
+
+    return InlineExecutor(settings)

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
 
-from batchmill.executors import linux
+from batchmill.executors import early, linux
 from batchmill.executors.base import ExecutorSettings
-from batchmill.executors.channel import pair
 from batchmill.executors.messages import Setting
 
-# one thread each, unless the user says otherwise: as many workers as cores would fight over the cores, and threads
-# that exist at a fork are lost in the child. A fixed hash seed gives sets of strings the same order in every run
-_DEFAULTS = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMEXPR_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",
-}
 _END_WITHIN = 15.0  # seconds for the zygote to end everything; it takes milliseconds unless a process is in the disk
 _LAST_WORDS = 4096
-_MARK = "BATCHMILL_WORKERS_OF"  # in the environment of everything below the zygote
 
 
 class Launcher:
@@ -38,25 +28,16 @@ class Launcher:
         self._settings = settings
         self._log = settings.run_folder / "logs" / "zygote.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._token = f"{settings.run}-{os.urandom(8).hex()}"
+        self._token = ""
 
     def launch(self) -> socket.socket:
-        """A new zygote's control socket."""
-        ours, theirs = pair()
-        command = [sys.executable, "-P", "-m", "batchmill.executors.zygote", str(theirs.fileno())]
-        with open(self._log, "ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                cwd=self._settings.folder,
-                env={**_DEFAULTS, **os.environ, **_python_path(), _MARK: self._token},
-                start_new_session=True,
-            )
-        theirs.close()
-        return ours
+        """A new zygote's control socket; of the one that the command line started early, if there is one."""
+        zygote = early.take()
+        if zygote is None:
+            with open(self._log, "ab") as log:
+                zygote = early.spawn(str(self._settings.folder), log)
+        self._process, self._token = zygote.process, zygote.token
+        return zygote.control
 
     def setting(self) -> Setting:
         """What the zygote has to know."""
@@ -73,6 +54,7 @@ class Launcher:
             max((spec.slot for spec in s.slots), default=0) + 1,
             tuple(os.path.abspath(p) for p in sys.path),
             self.hung_after,
+            early.environment(self._token),
         )
 
     def wait(self, groups: list[int], *, listening: bool) -> None:
@@ -83,14 +65,14 @@ class Launcher:
         if self._process is None:
             return
         try:
-            code = self._process.wait(_END_WITHIN if listening else 0.01)
+            code = _waited_for(self._process, _END_WITHIN if listening else 0.01)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
         self._process = None
         if code != 0:
             _kill_groups(groups)
-            _kill_marked(f"{_MARK}={self._token}".encode())
+            _kill_marked(f"{early.MARK}={self._token}".encode())
 
     def last_words(self) -> str:
         """The end of the zygote's log."""
@@ -100,11 +82,18 @@ class Launcher:
         return ""
 
 
-def _python_path() -> dict[str, str]:
-    """`PYTHONPATH` with absolute entries: jobs run in another folder."""
-    entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    found = os.pathsep.join(map(os.path.abspath, entries))
-    return {"PYTHONPATH": found} if found else {}
+def _waited_for(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """The exit code. `Popen.wait` alone looks every so often. Raises TimeoutExpired."""
+    with contextlib.suppress(OSError):  # an old kernel
+        fd = os.pidfd_open(process.pid)
+        try:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            poll.poll(1000 * seconds)
+            seconds = 0.0
+        finally:
+            os.close(fd)
+    return process.wait(seconds)
 
 
 def _kill_groups(groups: list[int]) -> None:

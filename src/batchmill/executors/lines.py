@@ -43,6 +43,8 @@ class Line:
             message = pickle.loads(data)
             if type(message) is tuple:
                 jobs.append(message[0])
+            elif type(message) is list:
+                jobs += [work[0] for work in message]
             else:
                 others.append(data)
         return jobs, others

@@ -18,7 +18,7 @@ from batchmill.model.outcomes import LogSlice, Outcome, Usage
 from batchmill.model.states import JobState, Mode
 from batchmill.model.tasks import TaskSource
 
-# --- driver -> worker: a Work, `Prepared`, or None (leave when idle); on the talk socket: Acks or a Cancel ------------
+# --- driver -> worker: Work (async: a list), `Prepared`, or None (leave when idle); on `talk`: Acks or a Cancel --
 
 
 class Work(NamedTuple):
@@ -124,6 +124,7 @@ class Setting(NamedTuple):
     slots: int  # one more than the highest slot
     path: tuple[str, ...]  # the driver's sys.path
     hung_after: float  # seconds without a turn of an async worker's loop
+    environment: dict[str, str]  # of everything below the zygote
 
 
 class Fork(NamedTuple):

@@ -84,13 +84,19 @@ class ProcessExecutor:
 
     def start(self, starts: Sequence[Start]) -> None:
         """See `base.Executor`. A slot without a worker gets one."""
+        many: dict[int, list[Any]] = {}  # for one loop: one message is as cheap as one job
         for start in starts:
             slot = self._slots[start.slot]
             if slot.line is None:
                 slot.respawn = True
                 self._make_worker(slot)
             slot.flying[start.row.job] = None
-            self._post(slot, encode(work_of(start)))
+            if slot.spec.mode is Mode.ASYNC:
+                many.setdefault(start.slot, []).append(work_of(start))
+            else:
+                self._post(slot, encode(work_of(start)))
+        for number, works in many.items():
+            self._post(self._slots[number], encode(works))
 
     def stop(self, stops: Sequence[Stop]) -> None:
         """See `base.Executor`. A retired worker ends its window, then dies with exit code 0."""
@@ -243,7 +249,10 @@ class ProcessExecutor:
             self._reactor.unwatch(line.talk.sock)
 
     def _hear(self, slot: Slot, message: Any) -> None:
-        if type(message) is tuple:
+        if type(message) is list:  # of the jobs of one loop
+            for one in message:
+                self._hear(slot, one)
+        elif type(message) is tuple:
             ended = unpack_end(self._now, slot.spec.slot, message)
             slot.flying.pop(ended.job, None)
             slot.cancels.pop(ended.job, None)
@@ -252,7 +261,7 @@ class ProcessExecutor:
         elif isinstance(message, Unusable):
             self._break(message)
         else:
-            self._events.append(message._replace(at=self._now))
+            self._events.append(message)  # the clock of all processes is the same
             if isinstance(message, Ready) and slot.line is not None:
                 slot.line.pid, slot.stillborn = message.pid, 0
                 self._check_memory(slot, message.rss)

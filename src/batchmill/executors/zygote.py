@@ -1,13 +1,13 @@
 """The zygote: imports the tasks once, forks workers, and alone kills, reaps and watches them.
 
-Run as `python -m batchmill.executors.zygote FD`. It has no thread, takes no decision, and ends with everything below
-it when the driver's socket closes.
+It has no thread, takes no decision, and ends with everything below it when the driver's socket closes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import pickle
 import select
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from batchmill import _leaving
 from batchmill.executors import linux, logs, worker
 from batchmill.executors.channel import DONT_WAIT, Gone, Outbox, encode, memfd_of, receive_bytes
 from batchmill.executors.messages import CELLS, Board, Cell, Fork, Kill, Reaped, Sampled, Setting, Unusable, Up
@@ -277,23 +278,41 @@ class Zygote:
             time.sleep(0.002)
 
 
-def main(control_fd: int) -> None:
+def _preload(name: str) -> None:
+    """Call the `module:function` that imports what a task will need. What it needs is missing: loading will tell."""
+    module, _, function = name.partition(":")
+    with contextlib.suppress(ImportError):
+        getattr(importlib.import_module(module), function)()
+
+
+def _move_in(setting: Setting) -> None:
+    """Take the place of a run: this process may have been started before anybody knew of one."""
+    os.environ.clear()
+    os.environ.update(setting.environment)
+    os.chdir(setting.folder)
+    log = os.open(Path(setting.run_folder) / "logs" / "zygote.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+
+
+def main(control_fd: int, preload: str = "") -> None:
     """Serve a driver over an inherited socket, until it closes."""
+    _leaving.prepare()
     linux.die_with_parent()  # until the loop runs, nobody watches the socket
     linux.adopt_orphans()
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
-    gc.disable()
     worker.hide_own_imports()
+    if preload:
+        _preload(preload)
     with contextlib.suppress(Gone):
         setting: Setting = pickle.loads(receive_bytes(control)[0])
+        _move_in(setting)
         zygote = Zygote(control, setting)
         try:
             if zygote.prepare():
                 zygote.run()
         finally:
             zygote.end_all()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    _leaving.end(0)  # for which the driver waits

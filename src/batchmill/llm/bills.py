@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from batchmill.llm.failures import Failure
@@ -117,6 +118,7 @@ def describe(details: dict[str, Any], reply: Reply, usage: Usage | None) -> None
         details["finish"] = reply.finish
 
 
+@lru_cache(maxsize=1024)  # requests of one kind cost much the same
 def dollars(micro_cents: int) -> Decimal:
     """Micro-cents as US dollars, exactly."""
     return Decimal(micro_cents).scaleb(-8)

@@ -24,7 +24,6 @@ from batchmill.llm.messages import Request
 
 FORMAT = 1  # of the keys: another one forgets all replies
 _GATHER = 0.004  # seconds in which a busy writer gathers replies for one transaction
-_BUSY = 0.02  # seconds after a transaction in which the writer counts as busy
 _WAIT = 30.0  # seconds for the other processes that write
 KEPT = 30 * 86_400.0  # seconds for which a reply is kept
 _SCHEMA = """
@@ -173,14 +172,14 @@ class ReplyCache:
         return found
 
     def _serve(self, connection: sqlite3.Connection) -> None:
-        last = 0.0
+        many = False  # whether replies come so densely that waiting for more of them pays
         while True:
             batch = [self._queue.get()]
-            if time.monotonic() - last < _BUSY:
+            if many:
                 time.sleep(_GATHER)
             batch += _rest(self._queue, _AT_ONCE - 1)
             _tell(batch, _write(connection, [waiting.row for waiting in batch]))
-            last = time.monotonic()
+            many = len(batch) > 1 or self._queue.qsize() > 1
 
 
 def _id(key: bytes) -> int:

@@ -29,7 +29,9 @@ from batchmill.llm.settings import EndpointSettings, LimitSettings, Settings
 from batchmill.llm.transport import Transport
 
 _BY_FAMILY: Mapping[str, Provider] = {p.family: p for p in (OpenAI(), Anthropic(), Gemini(), Ollama(), Python())}
-_SECRET_HEADERS = ("auth", "key", "token", "secret", "cookie")
+_OPEN_HEADERS = frozenset(  # any other that a user sets may be a secret, whatever its name
+    "accept content-type user-agent anthropic-version anthropic-beta openai-beta http-referer x-title".split()
+)
 
 Opener = Callable[[str, Settings], Sequence[Endpoint]]
 
@@ -127,10 +129,10 @@ def open_transport(provider: Provider) -> Transport:
     """A transport that reaches this kind of provider; to be closed by who opened it. Needs a running event loop."""
     if isinstance(provider, Python):
         return PythonTransport()
-    from batchmill.llm.http import AiohttpTransport  # heavy, and not needed where nothing is sent
+    from batchmill.llm.direct import DirectTransport  # heavy, and not needed where nothing is sent
     from batchmill.llm.local.transport import LocalTransport
 
-    return LocalTransport(AiohttpTransport()) if isinstance(provider, Local) else AiohttpTransport()
+    return LocalTransport(DirectTransport()) if isinstance(provider, Local) else DirectTransport()
 
 
 def _own(name: str, asked: Sequence[EndpointSettings], settings: Settings) -> Known:
@@ -165,7 +167,7 @@ def _endpoint(name: str, known: Known, address: EndpointSettings, environ: Mappi
         hint = "a header can hold one of them: leave the other out"
         raise UsageError(f"the endpoint of `{name}` has a key and a login in its URL", hint=hint, code="llm/endpoint")
     sent = {key: _revealed(value, environ) for key, value in address.headers.items()}
-    remember(*(value for key, value in sent.items() if any(word in key.lower() for word in _SECRET_HEADERS)))
+    remember(*(value for key, value in sent.items() if key.lower() not in _OPEN_HEADERS))
     proxy = _revealed(address.proxy, environ)
     remember_url(proxy)
     _check_header_values(name, key, *sent.values())

@@ -95,7 +95,7 @@ class Service:
         kind = type(provider)
         if kind not in self._transports:
             if provider.family != "python":  # which sends nothing
-                needed("aiohttp")
+                needed("httptools")
             self._transports[kind] = endpoints.open_transport(provider)
             await self.close_at_the_end(self._transports[kind])
         return self._transports[kind]
@@ -111,7 +111,7 @@ def preload(*names: str) -> None:
 
     For a task's `setup`: it runs before workers are forked, each of which would else import it in its first job's time.
     """
-    for name in names or ("batchmill.llm.http", "genai_prices.data", "jsonschema", "json_repair"):
+    for name in names or ("batchmill.llm.direct", "genai_prices.data", "jsonschema", "json_repair"):
         with suppress(ImportError):  # who needs it then says so
             import_module(name)
 

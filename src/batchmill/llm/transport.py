@@ -1,4 +1,4 @@
-"""How bytes get to a model's server and back: one small protocol, and aiohttp behind it. No JSON, no retries."""
+"""How bytes get to a model's server and back: one small protocol, see `direct` and `http`. No JSON, no retries."""
 
 from __future__ import annotations
 

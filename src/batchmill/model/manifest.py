@@ -44,7 +44,8 @@ Params = dict[str, Any]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    # built when first used: a section is part of the manifest, and seldom stands alone
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, defer_build=True)
 
 
 class BackoffSection(_Section):

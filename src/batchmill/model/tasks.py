@@ -18,9 +18,13 @@ class InputMark(NamedTuple):
 
 
 class ShortName(NamedTuple):
-    """The short form of a parameter's name, used in default job names: `Annotated[int, ShortName("leaf")]`."""
+    """The short form of a parameter's name, used in default job names: `Annotated[int, ShortName("leaf")]`.
+
+    `value` makes the text of a value, where that is not simply how it is written: the stem of a path, say.
+    """
 
     text: str
+    value: Callable[[Any], str] | None = None
 
 
 InputFile = Annotated[str, InputMark(), Field(json_schema_extra={"format": "path"})]
@@ -108,7 +112,7 @@ class Task:
     setup: Callable[[], None] | None = None
     summarise: Callable[..., Any] | None = None
     report: Callable[..., str] | None = None
-    short_names: Mapping[str, str] = field(default_factory=dict)
+    short_names: Mapping[str, ShortName] = field(default_factory=dict)
 
     def call(self, params: BaseModel, ctx: Any = None) -> Any:
         """Call the function with validated parameters and, where it takes one, the context; returns its result."""

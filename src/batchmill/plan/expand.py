@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, overload
 
 from batchmill.model.jobs import FileIdentity
 from batchmill.model.manifest import JobSection, MatrixSection, RangeAxis
+from batchmill.model.tasks import ShortName
 from batchmill.model.text import one_line
 
 MAX_NAME = 200
@@ -121,10 +122,10 @@ class Matrix:
     def _kept(self) -> Iterator[Params]:
         return (row for row in map(self.at, range(self.size)) if not any(_matches(row, e) for e in self.exclude))
 
-    def label(self, row: Params, short_names: Mapping[str, str]) -> str:
+    def label(self, row: Params, short_names: Mapping[str, ShortName]) -> str:
         """What distinguishes a combination, such as `leaf50_thresh0.1`: short name and value of what varies."""
         names = self.varying if row.keys() == self._all_names else row
-        return "_".join([short_names.get(name, name) + value_text(row[name]) for name in names])
+        return labelled({name: row[name] for name in names}, short_names)
 
 
 def _rendered(template: Template | None, values: Params) -> str | None:
@@ -141,6 +142,12 @@ def _matches(row: Params, pattern: Params) -> bool:
 
 def _same(one: Any, other: Any) -> bool:
     return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def labelled(params: Params, short_names: Mapping[str, ShortName]) -> str:
+    """Parameters in a name, such as `leaf50_thresh0.1`: short names and values."""
+    marks = [(short_names.get(name, ShortName(name)), value) for name, value in params.items()]
+    return "_".join([mark.text + (mark.value or value_text)(value) for mark, value in marks])
 
 
 def value_text(value: Any) -> str:
@@ -190,7 +197,7 @@ class Product:
         self,
         matrix: Matrix | None,
         fixed: Params,
-        short_names: Mapping[str, str],
+        short_names: Mapping[str, ShortName],
         name: Template | None = None,
         group: Template | None = None,
     ) -> None:

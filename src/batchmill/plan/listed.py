@@ -14,7 +14,7 @@ from batchmill.model.tasks import Task
 from batchmill.plan import cells, keys
 from batchmill.plan.binding import Binder, Fault, Ready, Unfit
 from batchmill.plan.checker import Checker, Location
-from batchmill.plan.expand import Draft, job_name, value_text
+from batchmill.plan.expand import Draft, job_name, labelled
 from batchmill.plan.tables import Table, TableRow
 
 MAX_LABEL = 80
@@ -68,7 +68,7 @@ class ExplicitJobs:
 
 def _default_name(number: int, job: JobSection, task: Task) -> str:
     """Made from the parameters, as in a matrix, unless they are too long to be a name."""
-    label = "_".join(task.short_names.get(name, name) + value_text(value) for name, value in job.params.items())
+    label = labelled(job.params, task.short_names)
     return f"job_{label}" if 0 < len(label) <= MAX_LABEL and "\n" not in label else f"job_{number + 1}"
 
 

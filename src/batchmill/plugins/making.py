@@ -178,9 +178,9 @@ def _by_keyword(fn: Function) -> Function:
     return call
 
 
-def _short_names(params: type[BaseModel]) -> dict[str, str]:
+def _short_names(params: type[BaseModel]) -> dict[str, ShortName]:
     return {
-        name: mark.text
+        name: mark
         for name, field in params.model_fields.items()
         for mark in field.metadata
         if isinstance(mark, ShortName)

@@ -10,13 +10,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import entry_points
 from typing import Any
 
 from batchmill.errors import TaskError
 from batchmill.model.near import did_you_mean
 from batchmill.model.tasks import Task, TaskSource
-from batchmill.plugins.entries import imported
+from batchmill.plugins.entries import entry_points, imported
 from batchmill.plugins.making import from_function
 from batchmill.plugins.source import SCRIPT
 

@@ -125,6 +125,15 @@ def test_greek_names_are_spelt_and_clashes_refused(tmp_path: Path) -> None:
         find_model(str(path))
 
 
+def test_an_assessment_with_keywords_may_stand_beside_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "assessed.jl"
+    path.write_text(
+        "m = @ODEmodel(x'(t) = -k*x(t), y(t) = x(t))\n"
+        "@time result = assess_identifiability(m; prob_threshold = 0.95)\nprintln(result)\n"
+    )
+    assert find_model(str(path)).parameters == ("k",)
+
+
 def test_options_files_are_read_under_our_names(tmp_path: Path) -> None:
     path = tmp_path / "options_C2M.py"
     path.write_text(

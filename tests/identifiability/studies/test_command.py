@@ -153,3 +153,10 @@ def test_pictures_are_written_into_a_folder_of_their_own(run, tmp_path):
     pytest.importorskip("matplotlib")
     run("Bolie", "--pictures", "seen")
     assert (tmp_path / "seen" / "Bolie" / "orbits.svg").exists()
+
+
+def test_a_place_where_nothing_can_be_written_is_refused(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "seen").write_text("a file")
+    code, _, err = run("Bolie", "--pictures", "seen")
+    assert (code, "cannot write `seen/Bolie`" in err) == (2, True)

@@ -37,6 +37,13 @@ def test_known_initial_values_are_fewer_unknowns():
     )
 
 
+def test_what_is_known_or_left_out_is_not_told_as_gained():
+    records = [record(model="Bolie"), record(model="Bolie", known_parameters=["p2"])]
+    assert "now identifiable `p4`; now observable `q2`" in report(records)
+    records = [record(model="goodwin"), record(model="goodwin", parameters_only=True)]
+    assert "No option changed a verdict." in report(records)
+
+
 def test_models_are_sorted_by_the_dimension_of_their_null_space():
     text = report([record(model="Bolie"), record(model="C2M"), record(model="goodwin")])
     assert "| 0 | everything is locally identifiable and observable | 1 | `C2M` |" in text

@@ -94,6 +94,9 @@ def test_options_are_axes_and_an_options_file_names_its_configuration(tmp_path, 
     found = results_of("axes")
     assert len(found) == 18
     assert {result["configuration"] for result in found} == {"default", "still", "part"}
+    names = [job.name for job in open_run("axes", home=".batchmill").results()]
+    assert names[0] == "matrix_default_known_parameters[]_parameters_onlynull"
+    assert names[6].startswith("matrix_still_")
     assert {(tuple(r["known_parameters"]), r["n_unknowns"]) for r in found} == {((), 7), (("p2",), 6)}
     assert {r["rank"] for r in found if r["configuration"] == "still"} == {5}
     assert all(r["observable_states"] == [] for r in found if r["configuration"] == "part")

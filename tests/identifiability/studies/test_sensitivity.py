@@ -126,3 +126,9 @@ def test_unknown_inputs_are_eliminated_for_each_subset(tmp_path):
     taken_away = run(model=str(path), candidates={"outputs": ["x1", "x2"], "fixed_parameters": []}, target=["b"])
     # the slope of x2 at the start is -b*x1(0)
     assert taken_away.minimal_sets == [["measure x1", "measure x2"], ["measure x2", "know x1(0)"]]
+
+
+@pytest.mark.parametrize("size", [0, -1, "some"])
+def test_sizes_that_mean_nothing_are_refused(size):
+    with pytest.raises(ValueError, match="size"):
+        task.params(model="Bolie", size=size)

@@ -24,17 +24,26 @@ except UsageError as error:
 """
 
 
-@pytest.mark.parametrize("package", ["aiohttp", "jsonschema", "genai_prices"])
+@pytest.mark.parametrize("package", ["httptools", "jsonschema", "genai_prices"])
 def test_a_missing_package_is_named_with_what_to_install(package: str, tmp_path: object) -> None:
     code = ASK.format(package=package, state=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == f"language models need the package `{package}` pip install 'batchmill[llm]'\n", done.stderr
 
 
-@pytest.mark.parametrize("heavy", ["aiohttp", "pydantic", "asyncio", "sqlite3", "genai_prices", "jsonschema"])
+@pytest.mark.parametrize(
+    "heavy", ["aiohttp", "httptools", "pydantic", "asyncio", "sqlite3", "genai_prices", "jsonschema"]
+)
 def test_importing_the_package_loads_nothing_heavy(heavy: str) -> None:
     code = f"import batchmill.llm, sys; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_only_some_requests_need_is_named_when_they_are_sent(tmp_path: object) -> None:
+    code = "import os; os.environ['http_proxy'] = 'http://127.0.0.1:9'\n" + ASK.replace("127.0.0.1:9/v1", "h.test/v1")
+    code = code.format(package="aiohttp", state=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "language models need the package `aiohttp` pip install 'batchmill[llm]'\n", done.stderr
 
 
 PUBLIC = [

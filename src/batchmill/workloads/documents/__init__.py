@@ -31,3 +31,10 @@ def __getattr__(name: str) -> Any:
     except BatchmillError:  # every job of the plan will tell it, with the line
         return documents
     return replace(documents, timeout=settings.timeout_per_file, concurrency=at_once(settings))
+
+
+def preload() -> None:
+    """Import what every worker needs. Reads no setting: those of the run are not known yet."""
+    from batchmill.workloads.documents.job import setup
+
+    setup()

@@ -5,7 +5,6 @@ How a request gets to a model is not known here: `ask` does that.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from hashlib import blake2b
@@ -163,6 +162,8 @@ class Interview:
 
 async def together(work: Sequence[Coroutine[Any, Any, _Value]]) -> list[_Value]:
     """The values of coroutines that run at once. The first that fails ends the others, and its error is raised."""
+    import asyncio  # heavy, and nothing that plans jobs needs it
+
     running = [asyncio.ensure_future(each) for each in work]
     try:
         return list(await asyncio.gather(*running))

@@ -125,7 +125,6 @@ def documents_command(
 ) -> int:
     """Ask a language model the same of many documents. The same command again does only what is missing."""
     import batchmill
-    from batchmill.llm.local.provider import notice
     from batchmill.llm.settings import as_environment, load
 
     model = whole_name(model)
@@ -150,15 +149,22 @@ def documents_command(
         {"budget": budget},
         name,
     )
-    shown = output is Output.HUMAN
-    if shown and (said := notice(settings.model)):
-        typer.echo(said, err=True)
-    run = batchmill.run(**values(asked, settings), home=home, progress=shown, fresh=fresh)
+    wanted, shown = values(asked, settings), output is Output.HUMAN
+    if shown and settings.model.startswith("local/"):
+        _say_what_it_is(settings.model)
+    run = batchmill.run(**wanted, home=home, progress=shown, fresh=fresh)
     place = Path(to) if to is not None else Path(settings.results_directory) / f"{run.id}.{_SUFFIXES[fmt]}"
     place.parent.mkdir(parents=True, exist_ok=True)
     run.export(place, _SUFFIXES[fmt], shape="files")
     _tell(run, place, output)
     return run.exit_code
+
+
+def _say_what_it_is(model: str) -> None:
+    from batchmill.llm.local.provider import notice
+
+    if said := notice(model):
+        typer.echo(said, err=True)
 
 
 _SUFFIXES = {Format.JSON: "json", Format.CSV: "csv", Format.MARKDOWN: "md"}

@@ -40,7 +40,9 @@ def setup() -> None:
     import jinja2.sandbox  # noqa: F401
 
     import batchmill.llm.client  # noqa: F401
+    from batchmill.llm.service import preload
 
+    preload("genai_prices.data", "genai_prices.data_snapshot")
     readers.suffixes()
 
 
@@ -127,8 +129,14 @@ async def read(params: DocumentParams, ctx: Context) -> Document:
 
 
 async def _read_file(ctx: Any, path: str, wish: Wish, max_size: int | None) -> Document:
+    import asyncio  # heavy, and nothing that plans jobs needs it
+
+    whole = os.path.abspath(path)
+    # in a thread: a file system that does not answer must not stop the other jobs
+    if (small := await asyncio.to_thread(readers.read_small, whole, max_size or 0)) is not None:
+        return small
     try:
-        document: Document = await ctx.offload(readers.read, os.path.abspath(path), wish, max_size or 0)
+        document: Document = await ctx.offload(readers.read, whole, wish, max_size or 0)
     except JobFailed as error:  # the process that read it was ended
         kind = "too_large" if error.message.startswith("memory") else "format"
         raise Skip(f"reading `{path}` ended its process: {error.message}", kind=kind) from None

@@ -49,8 +49,9 @@ class Advice:
     """Three kinds of help, and `rank_curve`: the rank after each order of output derivatives.
 
     `fix_parameters`: candidates are the non-identifiable parameters; all minimal sets have as many names as the null
-    space projected on the parameters has dimensions. `measure_states`: candidates are the unobservable states, each
-    as one more output. `know_initial_conditions`: the same states, their values at time 0 known and generic.
+    space projected on the parameters has dimensions. `know_initial_conditions`: candidates are the unobservable
+    states, their values at time 0 known and generic. `measure_states`: the same states, each as one more output, or
+    all that are not measured where some initial value is known: how they go on from there need not be.
     """
 
     fix_parameters: Means
@@ -71,13 +72,17 @@ def advise(model: Model, options: Options | None = None, seed: int = 0, most: in
     determined = frozenset.intersection(*(sample.identifiable() for sample in drawn))
     states = [name for name in model.states if name not in determined]
     fix = [Candidate("fix", name) for name in model.parameters if name not in determined]
-    measure = [Candidate("measure", name, Symbol(name)) for name in states]
+    measure = [Candidate("measure", name, Symbol(name)) for name in (_unmeasured(model) if plain.known else states)]
     know = [Candidate("know", name) for name in states]
     curve = tuple(max([sample.curve() for sample in drawn], key=max))
     if not fix:
         return Advice(_NOTHING_TO_DO, _NOTHING_TO_DO, _NOTHING_TO_DO, curve)
     study = Study(model, [*fix, *measure, *know], model.parameters, seed)
     return Advice(_means(study, fix, most), _means(study, measure, most), _means(study, know, most), curve)
+
+
+def _unmeasured(model: Model) -> list[str]:
+    return [name for name in model.states if Symbol(name) not in model.outputs.values()]
 
 
 def _means(study: Study, candidates: Sequence[Candidate], most: int) -> Means:

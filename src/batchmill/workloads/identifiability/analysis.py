@@ -6,11 +6,12 @@ zero.
 
 A rank modulo a prime, at a point, never exceeds the true one: errors are one-sided. It falls short where a minor
 that is not zero happens to vanish, with a probability of at most (degree of the minor) / prime at a random point
-(J. T. Schwartz, J. ACM 27 (1980) 701-717; R. Zippel, EUROSAM 1979). So the highest rank counts, and it must come out
-for two primes and random points. `error_probability` is the square of that bound for the minors of a verdict: one for
-the rank, and one for each variable. It leaves out that a prime may divide every coefficient of a minor, which two
-fixed primes of 30 bits hardly ever do. At specific initial values there is also no proof that later derivatives add
-nothing (see `Sampler`), nor for free unknown inputs.
+(J. T. Schwartz, J. ACM 27 (1980) 701-717; R. Zippel, EUROSAM 1979). So a full rank is proved by one point, unless
+unknown inputs were eliminated, whose own rank may fall short. Else the highest rank counts, and it must come out for
+two primes and random points. `error_probability` is the square of that bound for the minors of a verdict: one for the
+rank, and one for each variable. It leaves out that a prime may divide every coefficient of a minor, which two fixed
+primes of 30 bits hardly ever do. At specific initial values there is also no proof that later derivatives add nothing
+(see `Sampler`), nor for free unknown inputs.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Verdict(NamedTuple):
 
 
 def analyse(model: Model, seed: int = 0) -> Verdict:
-    """The verdict on a model under its options: the first of the highest rank that two primes and points agree on.
+    """The verdict on a model under its options: full rank, or the highest that two primes and points agree on.
 
     Raises Unsupported for models outside the method's scope.
     """
@@ -43,6 +44,8 @@ def analyse(model: Model, seed: int = 0) -> Verdict:
     seen: list[Verdict] = []
     for drawn in sampler.samples(seed):
         verdict = _verdict(drawn)
+        if verdict.rank == verdict.n_unknowns and not drawn.unknown_inputs:
+            return verdict
         if verdict in seen and verdict.rank == max(v.rank for v in seen):
             return verdict._replace(error_probability=sampler.failure_probability(verdict.order, drawn.prime) ** 2)
         seen.append(verdict)

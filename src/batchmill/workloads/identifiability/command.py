@@ -248,8 +248,11 @@ def _draw(reference: str, asked: Asked, folder: Path) -> None:
     name = Path(reference).name if "#" in reference else Path(reference).stem
     place = folder / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     for name, content in draw(model, asked.seed).items():
-        place.mkdir(parents=True, exist_ok=True)
-        (place / name).write_bytes(content)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            (place / name).write_bytes(content)
+        except OSError as error:
+            raise _unwritable(str(place), error) from None
 
 
 def _tell(results: list[dict[str, Any]], refused: list[Refused], changed: list[Refused], output: Output) -> None:
@@ -305,8 +308,12 @@ def _export(words: list[str], form: Format, to: str | None, asked: Asked, *, uni
     try:
         Path(to).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot write `{to}`: {(error.strerror or str(error)).lower()}") from None
+        raise _unwritable(to, error) from None
     return 0
+
+
+def _unwritable(path: str, error: OSError) -> UsageError:
+    return UsageError(f"cannot write `{path}`: {(error.strerror or str(error)).lower()}")
 
 
 def _exported(reference: str, form: Format, asked: Asked, *, units: bool) -> str:

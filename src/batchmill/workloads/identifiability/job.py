@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from batchmill import Invalid, ManifestError, Metric, task
+from batchmill import Invalid, ManifestError, Metric, ShortName, task
 from batchmill.workloads.identifiability.catalogue import (
     bundled_digest,
     check_reference,
@@ -52,7 +52,7 @@ class IdentifiabilityParams(BaseModel):
         None, description="parameter -> exact value, or a list of parameters whose value is known but generic"
     )
     parameters_only: bool | None = Field(None, description="leave states out of the verdict; they stay unknown")
-    options_file: str | None = Field(
+    options_file: Annotated[str | None, ShortName("", label_of)] = Field(
         None, description="a file of the options above (YAML, or NullStrike's); `default` means none"
     )
     combinations: bool = Field(True, description="search identifiable combinations of non-identifiable parameters")
@@ -99,7 +99,7 @@ def setup() -> None:
 
 @task(
     name="identifiability",
-    version=f"3-{bundled_digest()}",
+    version=f"4-{bundled_digest()}",
     mode="process",
     timeout=300,
     reuse="any",

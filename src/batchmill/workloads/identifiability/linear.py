@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
-from flint import nmod_mat
+from flint import fmpz, nmod_mat
 
 Vectors = Sequence[Sequence[int]]
 K = TypeVar("K")
@@ -79,6 +79,11 @@ def rational(residue: int, prime: int, bound: int) -> Fraction | None:
     return Fraction(below, new) if abs(new) < bound else None
 
 
+def power(value: int, exponent: int, prime: int) -> int:
+    """A power of a residue, also a negative one: for many digits in a fraction of the time that `pow` takes."""
+    return int(pow(fmpz(value), exponent, prime))
+
+
 class Span(Generic[K]):
     """Vectors modulo a prime, each under a key, and the rational relations of others to them."""
 
@@ -95,7 +100,7 @@ class Span(Generic[K]):
         pivot = next((i for i, value in enumerate(rest) if value), None)
         if pivot is None:
             return
-        scale = pow(rest[pivot], -1, self._prime)
+        scale = power(rest[pivot], -1, self._prime)
         combination = {old: -value * scale % self._prime for old, value in made.items()} | {key: scale}
         self._rows.append((pivot, [value * scale % self._prime for value in rest], combination))
 

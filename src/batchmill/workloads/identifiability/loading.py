@@ -18,6 +18,7 @@ from batchmill.workloads.identifiability.parser import Parsed, parse
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 MAX_INPUT_DERIVATIVES = 1000
+_TIME = "time is a state: `NAME: 1` in `odes`, and known_initial_conditions: {NAME: 0}"
 _TOLD = 5  # problems in the message itself; `problems` holds them all
 Path = tuple[str | int, ...]
 
@@ -216,7 +217,13 @@ class _Loader:
         elif kind == "missing":
             self._refuse(path, "missing-key", f"{name} is missing", hint="every model has states, odes and outputs")
         else:
-            field, why = (f"`{path[0]}`" if path else "the model"), message.removeprefix("Value error, ")
+            field = f"`{path[0]}`" if path else "the model"
+            why = (
+                "a mapping is expected"
+                if kind.startswith(("dict_", "model_"))
+                else message.removeprefix("Value error, ")
+            )
+            why = "at least one is needed" if kind == "too_short" else why
             self._refuse(path, "wrong-value", f"{field}: {why[:1].lower()}{why[1:]}")
 
     def _model(self, section: ModelSection, default_name: str) -> Model:
@@ -261,7 +268,8 @@ class _Loader:
         self._used |= parsed.names.keys()
         for name, offset in parsed.names.items():
             if name not in declared:
-                hint = _near(name, declared) or "declare it, for example in `parameters`"
+                near = _near(name, declared) or "declare it, for example in `parameters`"
+                hint = _TIME.replace("NAME", name) if name in ("t", "time") else near
                 self._refuse_part(path, f"{what}: `{name}` is not declared", text, offset, len(name), hint)
         return parsed.expression
 

@@ -116,6 +116,8 @@ class Sample:
 
     def _growth(self, columns: list[int]) -> Sequence[int]:
         """The order of each row that adds to the rank of these columns."""
+        if not columns:
+            return ()
         if self.growth is not None and len(columns) == self.rows[0].shape[1]:
             return self.growth
         growth = linear.independent(self._matrix(columns, None), len(columns), self.prime)
@@ -150,7 +152,7 @@ class Sampler:
         self.model = replace(model, outputs={**model.outputs, **(extra or {})})
         self._system = compile_system(self.model, constant_inputs=model.options.nonzero_input_derivatives == 0)
         known = model.options.known or Known({}, generic=True)
-        self._known = frozenset(known.values)
+        self.known = frozenset(known.values)
         self._values = {} if known.generic else {s: v for s, v in known.values.items() if v is not None}
         self.names = model.states + model.parameters
         derivatives = model.options.unknown_input_derivatives
@@ -260,7 +262,7 @@ class Sampler:
             else:
                 values = dict(zip(self.model.states, point.states, strict=True)) | dict(point.leaves)
                 return Sample(
-                    *(prime, self.names, self._known, tuple(self.model.outputs), values, point.inputs, rows),
+                    *(prime, self.names, self.known, tuple(self.model.outputs), values, point.inputs, rows),
                     *(self.model.unknown_inputs, len(rows) if self._free else self._impulses, growth),
                 )
         raise NoRoot
@@ -320,7 +322,7 @@ class Sampler:
             if orders is None and self._is_due(len(blocks), most):
                 growths = [self._final_growth(blocks, group, prime, specific) for group in self._groups]
                 if None not in growths:
-                    return blocks, growths[0] if len(growths) == 1 and not (specific and self._known) else None
+                    return blocks, growths[0] if len(growths) == 1 and not (specific and self.known) else None
         if orders or self._free:
             return blocks, None
         raise Unsupported(f"the rank is not final after {MAX_ORDERS:,} derivatives")
@@ -337,7 +339,7 @@ class Sampler:
     def _final_growth(self, blocks: list[Residues], outputs: list[int], prime: int, specific: bool) -> list[int] | None:
         """The orders of the rows that add to the rank of these outputs, if later orders cannot add to it."""
         # at a generic point all states count, known or not: only the span over all of them stalls for good
-        out = {i for i, name in enumerate(self.names) if specific and name in self._known}
+        out = {i for i, name in enumerate(self.names) if specific and name in self.known}
         columns = [i for i in range(self._width) if i not in out]
         if out or len(self._groups) > 1:
             blocks = [block[outputs][:, columns] for block in blocks]

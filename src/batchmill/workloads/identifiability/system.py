@@ -129,22 +129,23 @@ def total_degree(system: System) -> int:
     Functions count as symbols; their slopes add the degrees of their arguments.
     """
     circuit = system.circuit
-    degrees: dict[int, tuple[int, int]] = {}  # of numerator and denominator
+    above: dict[int, int] = {}  # degrees of numerators,
+    below: dict[int, int] = {}  # and of denominators
     slopes = 0
     for index in circuit.reachable(system.roots):
         node = circuit.nodes[index]
+        parts = node.arguments
         if node.op in (Op.NUMBER, Op.LEAF):
-            degrees[index] = (int(node.op is Op.LEAF), 0)
-            continue
-        inner = [degrees[i] for i in node.arguments]
-        below = sum(denominator for _, denominator in inner)
-        if node.op is Op.ADD:
-            degrees[index] = (max(above - denominator for above, denominator in inner) + below, below)
+            above[index], below[index] = int(node.op is Op.LEAF), 0
+        elif node.op is Op.ADD:
+            below[index] = sum([below[i] for i in parts])
+            above[index] = max([above[i] - below[i] for i in parts]) + below[index]
         elif node.op is Op.MUL:
-            degrees[index] = (sum(above for above, _ in inner), below)
+            above[index], below[index] = above[parts[0]] + above[parts[1]], below[parts[0]] + below[parts[1]]
         elif node.op is Op.INV:
-            degrees[index] = (inner[0][1], inner[0][0])
+            above[index], below[index] = below[parts[0]], above[parts[0]]
         else:
-            degrees[index], slopes = (1, 0), slopes + 2 * sum(inner[0]) + 1
-    below = sum(degrees[root][1] for root in system.roots)
-    return max(below, *(degrees[root][0] - degrees[root][1] + below for root in system.roots)) + slopes
+            above[index], below[index] = 1, 0
+            slopes += 2 * (above[parts[0]] + below[parts[0]]) + 1
+    common = sum([below[root] for root in system.roots])
+    return max(common, *(above[root] - below[root] + common for root in system.roots)) + slopes

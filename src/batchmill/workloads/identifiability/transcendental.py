@@ -126,9 +126,9 @@ def root(value: int, exponent: Fraction, prime: int) -> int:
         raise VanishingDenominator
     numerator, denominator = exponent.numerator, exponent.denominator
     order = prime - 1 if denominator % 2 else prime // 2
-    if denominator % 2 == 0 and pow(value, order, prime) != 1:
+    if denominator % 2 == 0 and linear.power(value, order, prime) != 1:
         raise NoRoot
-    return pow(value, numerator * pow(denominator, -1, order) % order, prime)
+    return linear.power(value, numerator * pow(denominator, -1, order) % order, prime)
 
 
 def residue(value: Fraction, prime: int) -> int:
@@ -246,7 +246,7 @@ class _Point:
         if op is Op.INV or op is Op.LOG:
             if not values[0]:
                 raise VanishingDenominator
-            inverse = pow(values[0], -1, self._prime)
+            inverse = linear.power(values[0], -1, self._prime)
             if op is Op.INV:
                 return inverse, -slopes[0] * inverse * inverse
             return start.log(node, values[0]), slopes[0] * inverse
@@ -336,11 +336,12 @@ class _Search:
 
     def _relate_log(self, node: int, argument: int) -> None:
         """log(b) = log(c) + sum of m*l where b is a constant c times a product of powers exp(l)**m."""
-        relative = [
-            point.slopes[argument] * pow(point.values[argument], -1, self._prime) if point.values[argument] else 0
-            for point in self.alive
-        ]
-        found = self._slopes.relation([value % self._prime for value in relative])
+        relative = []
+        for point in self.alive:
+            value = point.values[argument]
+            inverse = linear.power(value, -1, self._prime) if value else 0
+            relative.append(point.slopes[argument] * inverse % self._prime)
+        found = self._slopes.relation(relative)
         constant = None if found is None else self._constant(argument, found)
         if found is None or constant is None:
             return

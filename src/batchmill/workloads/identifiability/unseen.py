@@ -30,8 +30,9 @@ def seen_part(model: Model) -> tuple[Model, tuple[str, ...]]:
     known = model.options.known.values if model.options.known else {}
     unknown = tuple(n for n in (*model.states, *model.parameters) if n not in seen and n not in known)
     states, parameters = (tuple(n for n in names if n in seen) for names in (model.states, model.parameters))
-    # formulas may still name an unseen parameter, such as the factor of a state that is 0
-    constants = {**model.constants, **dict.fromkeys(name for name in model.parameters if name not in seen)}
+    # formulas may still name what is unseen, such as the factor of a state or a constant that is 0
+    named = (*model.states, *model.parameters)
+    constants = {**model.constants, **dict.fromkeys(name for name in named if name not in seen)}
     return replace(_restricted(model, states), parameters=parameters, constants=constants), unknown
 
 

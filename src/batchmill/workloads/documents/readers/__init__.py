@@ -7,18 +7,30 @@ a function as `base.Reader` describes it. Ours are in this folder; installing an
 from __future__ import annotations
 
 import os
+import stat
 import zipfile
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
 
-from batchmill import Skip, TaskError
+from batchmill import Entry, Skip, TaskError, entry_points
 from batchmill.workloads.documents.readers.base import Document, Picture, PictureLimits, Reader, Wish
 from batchmill.workloads.documents.readers.limits import checked_text, time_limit, unusable
+from batchmill.workloads.documents.readers.text import decode
 
-__all__ = ["Document", "Picture", "PictureLimits", "Reader", "Wish", "kind_of", "read", "reader_version", "suffixes"]
+__all__ = [
+    "Document",
+    "Picture",
+    "PictureLimits",
+    "Reader",
+    "Wish",
+    "kind_of",
+    "read",
+    "read_small",
+    "reader_version",
+    "suffixes",
+]
 
 GROUP = "batchmill.readers"
 _IMAGES = ("png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff")
@@ -33,6 +45,8 @@ _MAGIC = (  # what a file begins with tells more than its name
     (b"II*\0", "tif"),
     (b"MM\0*", "tif"),
 )
+_SMALL = 64 * 1024  # bytes
+_PLAIN = {f"{__name__}.text:read_text": "text", f"{__name__}.text:read_markdown": "markdown"}
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # also what holds an encrypted new one
 _ZIP = b"PK\x03\x04"
 _INSIDE = {"word/document.xml": "docx", "xl/workbook.xml": "xlsx"}
@@ -54,6 +68,29 @@ def read(path: str, wish: Wish, max_size: int) -> Document:
         raise Skip("there is no text in it", kind="empty")
     checked_text(document.text)
     return replace(document, size=size)
+
+
+def read_small(path: str, max_size: int) -> Document | None:
+    """What `read` makes of a small plain text; None for all else, and wherever anything is doubtful: then `read` must.
+
+    Of a stranger's bytes it takes at most 64 KB and asks no more than that they are UTF-8: this much is safe, and far
+    cheaper, in the process that asks the models. Whatever parses, unpacks or guesses belongs in a process of its own.
+    """
+    place = Path(path)
+    suffix = place.suffix.lower().removeprefix(".")
+    entry = _readers().get(suffix)
+    if entry is None or entry.value not in _PLAIN:
+        return None
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            data = file.read(_SMALL + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+        if not 0 < len(data) <= min(_SMALL, max_size) or kind_of(place, data[:1024]) != suffix:
+            return None
+        data.decode()
+        text = decode(data)
+    except (OSError, ValueError, Skip):
+        return None
+    return Document(text, _PLAIN[entry.value], size=len(data)) if text.strip() else None
 
 
 def _check_size(size: int, most: int) -> None:
@@ -126,7 +163,7 @@ def _guarded(reader: Reader, path: Path, wish: Wish) -> Document:
 
 
 @cache
-def _readers() -> dict[str, EntryPoint]:
+def _readers() -> dict[str, Entry]:
     """By suffix. Another package's reader replaces ours."""
     entries = sorted(entry_points(group=GROUP), key=lambda entry: not entry.value.startswith("batchmill."))
     return {entry.name: entry for entry in entries}
@@ -157,5 +194,5 @@ def _loaded(kind: str) -> Any:
 @cache
 def reader_version() -> str:
     """Which packages read files, besides our own: part of the version of the task, and so of keys."""
-    others = {f"{e.dist.name}-{e.dist.version}" for e in _readers().values() if e.dist and e.dist.name != "batchmill"}
+    others = {f"{e.distribution}-{e.version}" for e in _readers().values() if e.distribution != "batchmill"}
     return "+".join(sorted(others))

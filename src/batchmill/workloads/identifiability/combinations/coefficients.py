@@ -7,6 +7,8 @@ them tells which ones matter, and an ansatz in these few follows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations, islice
+from operator import mul
 
 from batchmill.workloads.identifiability.combinations import ansatz
 from batchmill.workloads.identifiability.combinations.ansatz import Row, Rows
@@ -15,39 +17,65 @@ from batchmill.workloads.identifiability.combinations.lattice import Vector, rat
 from batchmill.workloads.identifiability.combinations.search import MAX_TERMS, Component, offer_solutions
 
 _MAX_SUPPORT = 8  # power products in one sum
+_MAX_SUPPORTS = 200  # sets of names that are tried
 _COEFFICIENT_DEGREES = (1, 2, 3)
 _STEP = 5  # between two values of a parameter that is held
 
 
 def search_exponents(component: Component, held: Mapping[str, int]) -> None:
-    """Power products whose exponents are affine in the held parameters, such as `k*s**(2 - 2*n)`."""
-    rows = ansatz.logarithmic_rows(component.names)
-    for exponents in component.pool.holding(held).solve(rows, component.columns, len(component.names)):
-        inverses = [pow(component.pool.point(0)[0][name], -1, component.pool.prime) for name in component.names]
+    """Power products whose exponents are affine in the held parameters, such as `k*s**(2 - 2*n)`.
+
+    Of as few names as can be: there the exponents are unique up to a factor, and with one of them 1 often affine.
+    """
+    around = _Around(component, held)
+    width = len(component.names)
+    solutions = around.base.solve(ansatz.logarithmic_rows(component.names), component.columns, width)
+    for support in islice(combinations(range(width), width - len(solutions) + 1), _MAX_SUPPORTS if solutions else 0):
         if component.complete:
             return
-        if component.is_new([e * i for e, i in zip(exponents, inverses, strict=True)]):
-            component.offer(_affine(component, held, exponents))
+        _offer_affine(component, around, support)
 
 
-def _affine(component: Component, held: Mapping[str, int], base: Row) -> list[Function]:
-    support = [i for i, e in enumerate(base) if e]
-    names = [component.names[i] for i in support]
-    moved = _moves(component, held, ansatz.logarithmic_rows(names), support, [base[i] for i in support], names)
-    if moved is None:
-        return []
-    prime = component.pool.prime
+def _offer_affine(component: Component, around: _Around, support: Sequence[int]) -> None:
+    names, prime = [component.names[i] for i in support], component.pool.prime
+    rows = ansatz.logarithmic_rows(names)
+    columns = [component.columns[i] for i in support]
+    solutions = around.base.solve(rows, columns, len(names))
+    if len(solutions) != 1:
+        return
+    if not all(solutions[0]):
+        _offer_affine(component, around, [i for i, e in zip(support, solutions[0], strict=True) if e])
+        return
+    inverses = [pow(component.pool.point(0)[0][name], -1, prime) for name in names]
+    direction = dict(zip(support, map(mul, solutions[0], inverses), strict=True))
+    if component.is_new([direction.get(i, 0) for i in range(len(component.names))]):
+        moved = around.moves(rows, columns, solutions[0])
+        for place in range(len(names)) if moved is not None else ():
+            component.offer(_affine(around.held, names, solutions[0], moved or {}, place, prime), 1)
+
+
+def _affine(
+    held: Mapping[str, int], names: Sequence[str], base: Row, moved: Mapping[str, Row], one: int, prime: int
+) -> list[Function]:
+    """The power product where the exponent of the name at this place is 1, if the others are affine then."""
+    base = _divided(base, one, prime)
     powers = []
     for place, name in enumerate(names):
         slopes = {
-            k: (after[place] - base[support[place]]) * pow(_STEP, -1, prime) % prime for k, after in moved.items()
+            k: (_divided(after, one, prime)[place] - base[place]) * pow(_STEP, -1, prime) % prime
+            for k, after in moved.items()
         }
-        constant = base[support[place]] - sum(slope * held[k] for k, slope in slopes.items())
+        constant = base[place] - sum(slope * held[k] for k, slope in slopes.items())
         exponent = _exponent(constant, slopes, prime)
         if exponent is None:
             return []
         powers.append((name, exponent))
     return [Function((Term(1, tuple(powers)),))]
+
+
+def _divided(row: Row, place: int, prime: int) -> Row:
+    inverse = pow(row[place], -1, prime)
+    return [value * inverse % prime for value in row]
 
 
 def _exponent(constant: int, slopes: Mapping[str, int], prime: int) -> Exponent | None:
@@ -58,20 +86,24 @@ def _exponent(constant: int, slopes: Mapping[str, int], prime: int) -> Exponent 
     return Exponent(whole, tuple((name, slope) for name, slope in found.items() if slope is not None))
 
 
-def _moves(
-    component: Component, held: Mapping[str, int], rows: Rows, support: Sequence[int], base: Row, names: Sequence[str]
-) -> dict[str, Row] | None:
-    """The solution on a support after a step of each held parameter that changes it; None if it ceases to exist."""
-    moved = {}
-    columns = [component.columns[i] for i in support]
-    for name, value in held.items():
-        stepped = component.pool.holding({**held, name: value + _STEP})
-        solutions = stepped.solve(rows, columns, len(names))
-        if len(solutions) != 1:
-            return None
-        if solutions[0] != base:
-            moved[name] = solutions[0]
-    return moved
+class _Around:
+    """Points where the held parameters have their values, and those where one of them is a step on."""
+
+    def __init__(self, component: Component, held: Mapping[str, int]) -> None:
+        self.held = held
+        self.base = component.pool.holding(held)
+        self._stepped = {name: component.pool.holding({**held, name: value + _STEP}) for name, value in held.items()}
+
+    def moves(self, rows: Rows, columns: Sequence[int], base: Row) -> dict[str, Row] | None:
+        """The one solution after a step of each held parameter that changes it; None if it ceases to exist."""
+        moved = {}
+        for name, stepped in self._stepped.items():
+            solutions = stepped.solve(rows, columns, len(base))
+            if len(solutions) != 1:
+                return None
+            if solutions[0] != base:
+                moved[name] = solutions[0]
+        return moved
 
 
 def search_coefficients(component: Component, held: Mapping[str, int], degree: int, *, negative: bool) -> None:
@@ -80,20 +112,20 @@ def search_coefficients(component: Component, held: Mapping[str, int], degree: i
         return
     products = ansatz.power_products(len(component.names), degree, negative=negative)
     rows = ansatz.polynomial_rows(component.names, products, len(component.names))
-    solutions = component.pool.holding(held).solve(rows, component.columns, len(products))
+    around = _Around(component, held)
+    solutions = around.base.solve(rows, component.columns, len(products))
     solutions.sort(key=lambda row: sum(v != 0 for v in row))
     for solution in solutions:
         support = [i for i, c in enumerate(solution) if c]
         if component.complete or len(support) > _MAX_SUPPORT:
             return
-        _extend(component, held, [products[i] for i in support], [solution[i] for i in support])
+        _extend(component, around, [products[i] for i in support], [solution[i] for i in support])
 
 
-def _extend(component: Component, held: Mapping[str, int], products: Sequence[Vector], base: Row) -> None:
+def _extend(component: Component, around: _Around, products: Sequence[Vector], base: Row) -> None:
     """Offer sums of the products whose coefficients depend on those held parameters that move `base`."""
     rows = ansatz.polynomial_rows(component.names, products, len(component.names))
-    everything = range(len(component.names))
-    moved = _moves(component, held, rows, everything, base, [str(p) for p in products])
+    moved = around.moves(rows, component.columns, base)
     if not moved:
         return
     for degree in _COEFFICIENT_DEGREES:

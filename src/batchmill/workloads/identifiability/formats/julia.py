@@ -67,6 +67,7 @@ def _check_outside(source: Source, drafts: list[Draft]) -> None:
         for index in range(start, end):
             text[index] = "\n" if text[index] == "\n" else " "
     rest = re.sub(r"#=.*?=#|#[^\n]*", lambda match: re.sub(r"[^\n]", " ", match[0]), "".join(text), flags=re.DOTALL)
+    rest = re.sub(r"(\b(?:assess|find)_\w+\(\s*\w+\s*);", r"\1,", rest)  # of keywords, not between statements
     for match in re.finditer(r"[^\n;]+", rest):
         statement = match[0].strip()
         if statement and (len(statement) > 1000 or not _AROUND.match(statement)):

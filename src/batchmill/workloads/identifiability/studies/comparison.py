@@ -59,7 +59,9 @@ class Finding:
     options: Mapping[str, str]  # by option, as text; options at their default are absent
     unknowns: int
     rank: int
+    identifiable: frozenset[str]
     nonidentifiable: frozenset[str]
+    observable: frozenset[str]
     unobservable: frozenset[str]
 
     @property
@@ -120,7 +122,9 @@ def finding(params: Mapping[str, Any], result: Mapping[str, Any]) -> Finding:
         options={name: text for name in OPTIONS if (text := _spelt(name, params.get(name)))},
         unknowns=result["n_unknowns"],
         rank=result["rank"],
+        identifiable=frozenset(result["locally_identifiable_parameters"]),
         nonidentifiable=frozenset(result["nonidentifiable_parameters"]),
+        observable=frozenset(result["observable_states"]),
         unobservable=frozenset(result["unobservable_states"]),
     )
 
@@ -181,7 +185,8 @@ def _comparison(findings: list[Finding]) -> list[str]:
 
 def _cell(found: Finding) -> str:
     lost = [*sorted(found.nonidentifiable), *sorted(found.unobservable)]
-    return f"{found.verdict} ({', '.join(_first(lost, 8))})" if lost else f"{found.verdict}, all"
+    everything = "all parameters" if found.dimension else "all"
+    return f"{found.verdict} ({', '.join(_first(lost, 8))})" if lost else f"{found.verdict}, {everything}"
 
 
 def _changes(findings: list[Finding]) -> list[str]:
@@ -218,14 +223,15 @@ def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[
 
 
 def _moved(before: Finding, after: Finding) -> Iterator[str]:
-    for words, old, new in (
-        ("identifiable", before.nonidentifiable, after.nonidentifiable),
-        ("observable", before.unobservable, after.unobservable),
+    # names that one of them leaves out, as known or as states, count on neither side
+    for words, gained, lost in (
+        ("identifiable", before.nonidentifiable & after.identifiable, before.identifiable & after.nonidentifiable),
+        ("observable", before.unobservable & after.observable, before.observable & after.unobservable),
     ):
-        if old - new:
-            yield f"now {words} {markdown.names(sorted(old - new))}"
-        if new - old:
-            yield f"no longer {words} {markdown.names(sorted(new - old))}"
+        if gained:
+            yield f"now {words} {markdown.names(sorted(gained))}"
+        if lost:
+            yield f"no longer {words} {markdown.names(sorted(lost))}"
 
 
 def _why(before: Finding, after: Finding) -> str:

@@ -29,7 +29,10 @@ _SIZES = {"singles": 1, "pairs": 2, "triples": 3}
 
 
 def _size(value: Any) -> Any:
-    return _SIZES.get(value, value) if isinstance(value, str) else value
+    size = _SIZES.get(value, value) if isinstance(value, str) else value
+    if size != "all" and (not isinstance(size, int) or size < 1):
+        raise ValueError("give `singles`, `pairs`, `triples`, `all` or a whole number from 1")
+    return size
 
 
 class Candidates(BaseModel):
