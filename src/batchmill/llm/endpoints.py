@@ -29,9 +29,8 @@ from batchmill.llm.settings import EndpointSettings, LimitSettings, Settings
 from batchmill.llm.transport import Transport
 
 _BY_FAMILY: Mapping[str, Provider] = {p.family: p for p in (OpenAI(), Anthropic(), Gemini(), Ollama(), Python())}
-_OPEN_HEADERS = frozenset(  # any other that a user sets may be a secret, whatever its name
-    "accept content-type user-agent anthropic-version anthropic-beta openai-beta http-referer x-title".split()
-)
+# any other header that a user sets may be a secret, whatever its name
+_OPEN_HEADERS = {"accept", "content-type", "user-agent", "anthropic-version", "anthropic-beta", "openai-beta"}
 
 Opener = Callable[[str, Settings], Sequence[Endpoint]]
 
