@@ -40,3 +40,9 @@ async def ask_or_say_why(n: int, ctx: Context) -> str:
         return await ask(n, ctx)
     except ModelError as error:
         return error.failure
+
+
+async def ask_many(n: int, ctx: Context) -> int:
+    """More requests than the driver takes in at once."""
+    llm = LLM(ctx)
+    return len([await llm.ask("openai/m", f"Part {k} of {n}", max_tokens=30) for k in range(150)])

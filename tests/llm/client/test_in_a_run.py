@@ -51,8 +51,6 @@ def test_models_are_asked_in_every_mode(tmp_path: Path, fake: FakeLLM, function:
     assert done.counts["succeeded"] == 6
     counts = fake.counts
     assert counts.requests == 6
-    if mode == "inline":  # where calls are answered at once, and not billed
-        return
     told = "SELECT count(*), sum(cost), sum(tokens_in), sum(tokens_out) FROM calls WHERE state = 'settled'"
     assert rows(tmp_path, told) == [(6, counts.cost, counts.tokens_in, counts.tokens_out)]
     cached = 6 if function is tasks.ask_plainly else 0
