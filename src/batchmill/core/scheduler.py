@@ -71,6 +71,7 @@ class Scheduler:
             ev.WaitBegan: _wait_began,
             ev.WaitEnded: _wait_ended,
             ev.OffloadAsked: _offload_asked,
+            ev.LullAsked: _lull_asked,
             ev.CommitFailed: _commit_failed,
             ev.Broken: _broken,
             ev.Remark: _remark,
@@ -111,6 +112,9 @@ class Scheduler:
         self.course.advance(s)
         if self.course.phase is closing.Phase.JOBS and before < closing.Phase.JOBS:
             self._feed()
+        if s.lulls and starting.is_lull(s):
+            s.act.acks += s.lulls
+            s.lulls.clear()
 
     def _feed(self) -> None:
         s = self.state
@@ -364,6 +368,10 @@ def _wait_began(s: State, event: ev.WaitBegan) -> None:
 
 def _wait_ended(s: State, event: ev.WaitEnded) -> None:
     _wait_ends(s, event.slot, event.job, event.ticket)
+
+
+def _lull_asked(s: State, event: ev.LullAsked) -> None:
+    s.lulls.append(do.Ack(event.slot, event.job, event.ticket))
 
 
 def _limit_seen(s: State, event: ev.LimitSeen) -> None:

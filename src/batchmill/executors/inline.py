@@ -19,7 +19,7 @@ from batchmill.executors.meter import Meter
 from batchmill.executors.ports import Question
 from batchmill.executors.worker import load_runners
 from batchmill.model.commands import Ack, Recall, Start, Stop
-from batchmill.model.events import Broken, Ended, Event, Ready, Recalled
+from batchmill.model.events import Broken, Ended, Event, LullAsked, Ready, Recalled
 from batchmill.model.outcomes import LogSlice, Outcome
 from batchmill.model.states import JobState
 
@@ -179,7 +179,11 @@ class InlinePort:
         return self.answers.pop(question.ticket)
 
     async def ask_later(self, question: Question) -> Ack:
-        """See Port."""
+        """See Port. Whether all jobs wait is for the driver's loop to say, which does not turn meanwhile."""
+        if isinstance(question, LullAsked):
+            import asyncio  # heavy, and running already wherever this is called
+
+            await asyncio.get_running_loop().create_future()
         return self.ask(question)
 
     def log(self, job: int, text: str) -> None:
