@@ -65,6 +65,16 @@ def test_a_second_run_pays_for_what_is_new(tmp_path: Path, fake: FakeLLM) -> Non
     assert fake.counts.requests == 6
 
 
+def test_what_answers_without_a_model_takes_no_tokens_and_no_money(tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    done = run(tmp_path, tasks.ask_without_a_model, count=2, budget="0.000001 USD")
+
+    assert done.counts["succeeded"] == 2, list(done.results())
+    told = done.summary()["calls"]
+    assert (told["answered"], told["tokens_in"], told["tokens_out"], told["cost"]) == (2, 0, 0, 0)
+    assert set(told["models"]) == {"describe/basic", "extractive/lead"}
+
+
 @pytest.mark.parametrize("mode", ["async", "process"])
 @pytest.mark.parametrize("fake", [{"concurrency": 1, "latency": "5ms"}], indirect=True)
 def test_several_questions_of_a_job_may_be_on_their_way_within_its_limits(
