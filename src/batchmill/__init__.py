@@ -9,8 +9,9 @@ Everything public is a name of this module, loaded when it is first used; module
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from batchmill._lazy import lazily
 from batchmill._version import __version__
 
 if TYPE_CHECKING:
@@ -133,19 +134,4 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader wants them
     "__version__",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from the module that holds it (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module `batchmill` has no attribute `{name}`")
-    from importlib import import_module
-
-    module, _, attribute = home.partition(":")
-    value = getattr(import_module(f"batchmill.{module}"), attribute or name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES, __all__)

@@ -11,7 +11,9 @@ What is public is listed here and loaded when it is first used; the extra `batch
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from batchmill._lazy import lazily
 
 if TYPE_CHECKING:
     from batchmill.llm.answers import Answer, ModelError, Stage
@@ -57,19 +59,4 @@ __all__ = [
     "preload",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from the module that holds it (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module `batchmill.llm` has no attribute `{name}`")
-    from importlib import import_module
-
-    module, _, attribute = home.partition(":")
-    value = getattr(import_module(f"batchmill.llm.{module}"), attribute or name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES, __all__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -124,32 +125,14 @@ def documents_command(
     home: Home = None,
 ) -> int:
     """Ask a language model the same of many documents. The same command again does only what is missing."""
+    given = locals()
     import batchmill
     from batchmill.llm.settings import as_environment, load
 
-    model = whole_name(model)
-    flags = {"model": model, "max_concurrent": max_concurrent, "timeout_per_file": timeout, "lane": lane}
+    flags = settings_in(given)
     os.environ |= as_environment(flags)  # also for the workers
     settings = load(flags=flags)
-    asked = Asked(
-        words or (),
-        as_files,
-        chosen(pattern, exclude, min_size, max_size, since, hidden, flat),
-        {
-            "prompt": prompt,
-            "template": template,
-            "questions": question,
-            "system": system,
-            "vision": vision or None,
-            "schema": None if schema is None else read_schema(schema),
-            "temperature": temperature,
-            "max_tokens": max_tokens,
-            "seed": seed,
-        },
-        {"budget": budget},
-        name,
-    )
-    wanted, shown = values(asked, settings), output is Output.HUMAN
+    wanted, shown = values(asked_by(given), settings), output is Output.HUMAN
     if shown and settings.model.startswith("local/"):
         _say_what_it_is(settings.model)
     run = batchmill.run(**wanted, home=home, progress=shown, fresh=fresh)
@@ -176,25 +159,29 @@ def whole_name(model: str | None) -> str | None:
     return f"ollama/{model}" if model and "/" not in model else model
 
 
-def chosen(
-    pattern: str | None,
-    exclude: list[str] | None,
-    min_size: str | None,
-    max_size: str | None,
-    since: str | None,
-    hidden: bool,
-    flat: bool,
-) -> dict[str, Any]:
-    """The flags that choose among the files of a folder, as a manifest's `files` section says them."""
-    return {
-        "pattern": pattern,
-        "exclude": exclude or None,
-        "min_size": min_size,
-        "max_size": max_size,
-        "modified_since": since,
-        "hidden": hidden or None,
-        "recursive": False if flat else None,
+def settings_in(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among the flags of a command, which are `given` by the names of its arguments."""
+    flags = {"max_concurrent": given["max_concurrent"], "timeout_per_file": given["timeout"], "lane": given.get("lane")}
+    return {"model": whole_name(given["model"]), **flags}
+
+
+def asked_by(given: Mapping[str, Any]) -> Asked:
+    """What the flags of a command ask for. Raises UsageError for a schema that cannot be read."""
+    files = {name: given[name] or None for name in ("pattern", "exclude", "min_size", "max_size")}
+    files |= {"modified_since": given["since"], "hidden": given["hidden"] or None}
+    files["recursive"] = False if given["flat"] else None
+    params = {
+        "prompt": given["prompt"],
+        "template": given["template"],
+        "questions": given["question"],
+        "system": given["system"],
+        "vision": given["vision"] or None,
+        "schema": None if given["schema"] is None else read_schema(given["schema"]),
+        "temperature": given["temperature"],
+        "max_tokens": given["max_tokens"],
+        "seed": given.get("seed"),
     }
+    return Asked(given["words"] or (), given["as_files"], files, params, {"budget": given["budget"]}, given["name"])
 
 
 def _tell(run: Run, place: Path, output: Output) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from batchmill import UsageError, did_you_mean
 from batchmill.workloads.documents import command as flags
-from batchmill.workloads.documents.asked import TASK, Asked, read_schema, values
+from batchmill.workloads.documents.asked import TASK, values
 
 EXAMPLE = (
     "  batchmill generate documents ./docs --prompt 'Summarise in 2 sentences' -o workflow.yaml\n"
@@ -73,24 +73,12 @@ def generate_command(
     fmt: _Format = Format.NATIVE,
 ) -> None:
     """Write a commented manifest, which `batchmill run` runs."""
+    given = locals()
     from batchmill.llm.settings import load
 
     if task != TASK:
         raise UsageError(f"nothing is generated for `{task}`", hint=did_you_mean(task, [TASK]) or f"there is `{TASK}`")
-    given = {"model": flags.whole_name(model), "max_concurrent": max_concurrent, "timeout_per_file": timeout}
-    settings = load(flags=given)
-    params = {
-        "prompt": prompt,
-        "template": template,
-        "questions": question,
-        "system": system,
-        "vision": vision or None,
-        "schema": None if schema is None else read_schema(schema),
-        "temperature": temperature,
-        "max_tokens": max_tokens,
-    }
-    files = flags.chosen(pattern, exclude, min_size, max_size, since, hidden, flat)
-    found = values(Asked(words or (), as_files, files, params, {"budget": budget}, name), settings)
+    found = values(flags.asked_by(given), load(flags=flags.settings_in(given)))
     text = native(found) if fmt is Format.NATIVE else workflow(found)
     if to is None:
         typer.echo(text, nl=False)
