@@ -11,6 +11,7 @@ from batchmill import ManifestError
 from batchmill.workloads.identifiability import formats
 from batchmill.workloads.identifiability.analysis import analyse
 from batchmill.workloads.identifiability.catalogue import find_model, list_models
+from batchmill.workloads.identifiability.reduction import mapping_of
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -209,3 +210,28 @@ def test_what_sbml_means_becomes_equations(text: str, odes: dict[str, str], tmp_
     [(_, model)] = formats.read(str(path))
     assert model["odes"] == odes
     assert find_model(str(path)).states == tuple(odes)
+
+
+def test_one_of_several_julia_models_is_named_by_its_variable_wherever_a_model_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "two.jl"
+    path.write_text("one = @ODEmodel(x'(t) = -a*x(t), y(t) = b*x(t))\ntwo = @ODEmodel(x'(t) = -a*x(t), y(t) = x(t))\n")
+    assert list_models(str(path)) == [f"{path}#one", f"{path}#two"]
+    assert verdict(f"{path}#two") == (2, 2, {"x", "a"})
+    assert mapping_of(f"{path}#two")["odes"] == {"x": "-a*x"}
+    done = formats.import_files([f"{path}#two"], str(tmp_path))
+    assert [(written.model, Path(written.path).name) for written in done.written] == [("two", "two.yaml")]
+    [(_, error)] = formats.import_files([f"{path}#tow"], str(tmp_path)).refused
+    assert (error.message, error.hint) == (f"`{path}` holds no model `tow`", "it holds `one`, `two`")
+    with pytest.raises(ManifestError, match="none of them `tow`"):
+        find_model(f"{path}#tow")
+
+
+def test_an_only_julia_model_answers_to_its_file_and_to_its_variable(tmp_path: Path) -> None:
+    path = tmp_path / "decay.jl"
+    path.write_text("ode = @ODEmodel(x'(t) = -a*x(t), y(t) = x(t))\n")
+    for name in ("", "#ode", "#decay"):
+        assert find_model(f"{path}{name}").name == "decay"
+        assert mapping_of(f"{path}{name}")["id"] == "decay"
+    assert not formats.import_files([f"{path}#ode"], str(tmp_path)).refused
+    with pytest.raises(ManifestError, match="holds the model `decay`, not `other`"):
+        find_model(f"{path}#other")
