@@ -235,3 +235,40 @@ def test_an_only_julia_model_answers_to_its_file_and_to_its_variable(tmp_path: P
     assert not formats.import_files([f"{path}#ode"], str(tmp_path)).refused
     with pytest.raises(ManifestError, match="holds the model `decay`, not `other`"):
         find_model(f"{path}#other")
+
+
+WAYS = {
+    "elements.py": (
+        "import sympy as sym\nx1, x2 = sym.symbols(['x1', 'x2'])\n(a, b), c = sym.symbols(('a b', 'c'))\n"
+        "x = sym.Matrix([x1, x2])\np = [a]\np.append(b)\np.append([c])\nh = [0]*1\nh[0] = c*x[0]\n"
+        "f = sym.zeros(2, 1)\nf[0] = -a*x[0] + b*x[1, 0]\nf[1, 0] = a*x1\nf[-1] -= b*x2\n"
+    ),
+    "rows.py": (
+        "import numpy as np\nfrom sympy import symbols\nk = symbols('a:c')\nx1, x2 = symbols('x1 x2', real=True)\n"
+        "x = np.array([[x1], [x2]])\np = [*k]\nh = [k[2]*x[0][0]]\nf = np.zeros((2, 1))\n"
+        "f[0, 0] = -k[0]*x[0, 0] + k[1]*x2\nf[1] = [k[0]*x1 - k[1]*x2]\n"
+    ).replace("symbols('a:c')", "symbols(['a', 'b', 'c'])"),
+    "elements.m": (
+        "syms x1 x2 a b c\nx(1) = x1; x(2) = x2;\np = [a b c];\nh = c*x(1);\n"
+        "f(1,1) = -a*x(1) + b*x(2);\nf(2,1) = a*x1;\nf(2) = f(2) - b*x2;\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_vectors_are_filled_one_element_after_the_other(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(WAYS[name])
+    [(_, model)] = formats.read(str(path))
+    assert model["odes"] == {"x1": "-a*x1 + b*x2", "x2": "a*x1 - b*x2"}
+    assert (model["parameters"], list(model["outputs"].values())) == (["a", "b", "c"], ["c*x1"])
+
+
+def test_a_copy_of_a_list_is_not_the_list(tmp_path: Path) -> None:
+    path = tmp_path / "copies.py"
+    path.write_text(
+        "import sympy as sym\nimport numpy as np\nx1, a = sym.symbols('x1 a')\nx = [[x1]]\np = [a]\n"
+        "h = np.array(x)\nh[0, 0] = a*x1\nf = sym.Matrix(x)\nf[0] = -a*x1\n"
+    )
+    [(_, model)] = formats.read(str(path))
+    assert (model["states"], model["odes"], model["outputs"]) == (["x1"], {"x1": "-a*x1"}, {"y": "a*x1"})
