@@ -24,6 +24,7 @@ HEARD = 1.0  # seconds after which a refusal is known: no model has to think abo
 ENOUGH = 6.0  # units on their way when the first is refused: from then on the refused share is a measurement
 MEANWHILE = 0.4  # of the rate, until that share is known
 LEAST_SHARE = 0.2  # of what was sent is admitted, whatever that share seems to be
+SLACK = 1.1  # times an answer took: so long another may take
 INFINITY = float("inf")
 _KEPT: tuple[str, ...] = ("arrival", "burst", "bound", "learned", "lowered", "since", "passed", "refusals", "searches")
 _KEPT += ("grown", "quickest", "proven", "tried", "sent", "lost", "floor", "judged")
@@ -55,9 +56,12 @@ class Flow:
         self.grown = 0.0  # when `learned` was last made to grow
         self.quickest = 0.0  # seconds that any answer took at least; 0: there was none
         self.proven = 0.0  # units a second that nothing speaks against
-        self.tried = self.sent = self.lost = 0.0  # the speed before the last refusal, the units that were on their
-        self.floor = 0.0  # way then, those of them that were refused, what was surely admitted a second,
-        self.judged = INFINITY  # and when all of that will be known
+        # what the last refusal will have taught, once all that was on its way then is answered
+        self.tried = 0.0  # units a second before it
+        self.sent = 0.0  # units that were on their way
+        self.lost = 0.0  # of them, those that were refused
+        self.floor = 0.0  # units a second that were surely admitted
+        self.judged = INFINITY  # when all of this is known
 
     def know(self, rate: Rate | None, burst: float | None = None, confirmed: bool = False) -> None:
         """The limit as it is known now; `confirmed` by the service, or what the user says of it."""
@@ -119,24 +123,29 @@ class Flow:
         if left <= self.lowered:
             self.lost += units
             return
-        if self.judged < INFINITY and self.learned is not None:  # nothing is left still
-            self.judged, self.lowered, self.learned = now + 1.1 * (now - left), now, self.learned / 2
+        if self.judged < INFINITY and self.learned is not None:  # even what leaves meanwhile is refused
+            self.judged, self.lowered, self.learned = _all_known(left, now), now, self.learned / 2
             self._set_pace()
             return
         only_burst = not self.refusals and units < self.burst and self.passed < self.burst + units * FIRST_BURST
         if self.speed is None or not only_burst:
-            self.tried, self.sent, self.lost = self.speed or 0.0, (self.speed or 0.0) * (now - left), units
-            if self._known is not None and max(self.sent, self.refusals and self.passed) >= ENOUGH * units:
-                self.floor = self._admitted(left, min(now - left, DRAINED) if self.refusals else DRAINED)
-                self.judged = now + 1.1 * (now - left)
-                self.learned = self.tried * MEANWHILE
-            else:
-                self.learned = self._lower(max(left - self.since, 1e-3))
+            self._slow_down(left, now, units)
         self.refusals += 1
         self.burst, self.bound = 1.0, max(1.0, self.bound / 2)
         self.lowered = self.since = self.grown = now
         self.passed = 0.0
         self._set_pace()
+
+    def _slow_down(self, left: float, now: float, units: float) -> None:
+        """Wait for the share that is refused of what is on its way, where that is enough; else measure, or guess."""
+        speed = self.speed or 0.0
+        self.tried, self.sent, self.lost = speed, speed * (now - left), units
+        if self._known is not None and max(self.sent, self.refusals and self.passed) >= ENOUGH * units:
+            self.floor = self._admitted(left, min(now - left, DRAINED) if self.refusals else DRAINED)
+            self.judged = _all_known(left, now)
+            self.learned = speed * MEANWHILE
+        else:
+            self.learned = self._lower(max(left - self.since, 1e-3))
 
     def _admitted(self, until: float, spare: float) -> float:
         """Units a second that passed until then, beside what a bucket held at first: no more than the true rate."""
@@ -228,3 +237,8 @@ class Flow:
         for name, value in zip(_KEPT, state, strict=False):
             setattr(self, name, value)
         self._pacer = None
+
+
+def _all_known(left: float, now: float) -> float:
+    """When all that left before now is answered, going by what left at `left` and was answered now."""
+    return now + SLACK * (now - left)
