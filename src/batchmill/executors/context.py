@@ -201,7 +201,8 @@ class Context:
         own_key = partial(self._idempotency_key, f"call:{scope}:{self._calls[scope]}")
         ticket = next(self._port.tickets)
         most = 0 if cost is None else micro_cents(cost)
-        asked = CallAsked(time.monotonic(), self._port.slot, self.job, ticket, quota, key, tokens, most, limit, cost is None)
+        now, slot = time.monotonic(), self._port.slot
+        asked = CallAsked(now, slot, self.job, ticket, quota, key, tokens, most, limit, cost is None)
         return Call(self._port, self.job, asked, own_key, self._waits, self._keep_reply)
 
     def cache_hit(self, *, quota: str, key: str = "", usage: Mapping[str, Any] | None = None) -> None:
