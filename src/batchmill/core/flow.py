@@ -23,11 +23,29 @@ RISKED = 5.0  # refusals that trying it out may cost
 HEARD = 1.0  # seconds after which a refusal is known: no model has to think about it
 ENOUGH = 6.0  # units on their way when the first is refused: from then on the refused share is a measurement
 MEANWHILE = 0.4  # of the rate, until that share is known
+SURE = 0.9  # of the best rate that was ever admitted: a refusal below that comes from something else
+RARE, FREQUENT = 1.1, 0.98  # by what that rate is believed to be another one, after such a refusal
+SPAN = 5.0  # seconds in which what was admitted is counted for that
+LENT = 0.5  # seconds ahead of their time that units may be taken
+SEVERAL, FEW = 3, 5.0  # refusals with no more units than that between them: what was admitted once is no more
 LEAST_SHARE = 0.2  # of what was sent is admitted, whatever that share seems to be
 SLACK = 1.1  # times an answer took: so long another may take
 INFINITY = float("inf")
 _KEPT: tuple[str, ...] = ("arrival", "burst", "bound", "learned", "lowered", "since", "passed", "refusals", "searches")
-_KEPT += ("grown", "quickest", "proven", "tried", "sent", "lost", "floor", "judged")
+_KEPT += (
+    "grown",
+    "quickest",
+    "proven",
+    "tried",
+    "sent",
+    "lost",
+    "floor",
+    "judged",
+    "best",
+    "close",
+    "span_since",
+    "span_passed",
+)
 
 
 class Flow:
@@ -62,6 +80,9 @@ class Flow:
         self.lost = 0.0  # of them, those that were refused
         self.floor = 0.0  # units a second that were surely admitted
         self.judged = INFINITY  # when all of this is known
+        self.best = 0.0  # units a second that were surely admitted once
+        self.span_since, self.span_passed = -1.0, 0.0  # when they were last counted, and how many were admitted since
+        self.close = 0  # refusals, one soon after the other
 
     def know(self, rate: Rate | None, burst: float | None = None, confirmed: bool = False) -> None:
         """The limit as it is known now; `confirmed` by the service, or what the user says of it."""
@@ -96,8 +117,9 @@ class Flow:
     def take(self, now: float, units: float = 1.0) -> None:
         """Let `units` pass at `now`."""
         if self.since < 0.0:
-            self.since = now
+            self.since = self.span_since = now
         self.passed += units
+        self.span_passed += units
         if self._pacer is not None:
             self._pacer.take(now, units)
             if self.burst < self.bound:
@@ -106,6 +128,7 @@ class Flow:
     def give_back(self, units: float) -> None:
         """Return units that were taken but not used."""
         self.passed -= units
+        self.span_passed -= units
         if self._pacer is not None:
             self._pacer.give_back(units)
 
@@ -117,9 +140,10 @@ class Flow:
             self.burst = max(self.burst, self.bound)
             self._set_pace()
 
-    def refused(self, left: float, now: float, units: float = 1.0) -> None:
-        """The service did not admit `units` that left at `left`."""
+    def refused(self, left: float, now: float, units: float = 1.0, resumes: float = 0.0) -> None:
+        """The service did not admit `units` that left at `left`. Nothing leaves before `resumes`."""
         self.passed -= units
+        self.span_passed -= units
         if left <= self.lowered:
             self.lost += units
             return
@@ -127,12 +151,15 @@ class Flow:
             self.judged, self.lowered, self.learned = _all_known(left, now), now, self.learned / 2
             self._set_pace()
             return
+        if self._means_nothing(left, now):
+            self.since, self.passed, self.searches = max(now, resumes), 0.0, max(0, self.searches - 1)
+            return
         only_burst = not self.refusals and units < self.burst and self.passed < self.burst + units * FIRST_BURST
         if self.speed is None or not only_burst:
             self._slow_down(left, now, units)
         self.refusals += 1
         self.burst, self.bound = 1.0, max(1.0, self.bound / 2)
-        self.lowered = self.since = self.grown = now
+        self.lowered, self.since, self.grown = now, max(now, resumes), now
         self.passed = 0.0
         self._set_pace()
 
@@ -146,13 +173,30 @@ class Flow:
             self.learned = speed * MEANWHILE
         else:
             self.learned = self._lower(max(left - self.since, 1e-3))
+            self.learned = self.learned and max(self.learned, SURE * self.best)
+
+    def _means_nothing(self, left: float, now: float) -> bool:
+        """Whether the service admitted clearly more than the rate now: then it refused for another reason."""
+        ahead = (self.speed or 0.0) * (now - left)  # left later: nobody knows whether they were admitted
+        elapsed, admitted = left - self.span_since, self.span_passed - ahead
+        if admitted >= MEASURED:
+            self.best = max(self.best, admitted / max(elapsed + DRAINED + LENT, DRAINED) * SAFETY)
+        if elapsed >= SPAN:
+            self.span_since, self.span_passed = left, ahead
+        self.close = self.close + 1 if self.passed < FEW else 0
+        if self.close == SEVERAL:
+            self.best, self.close = self.best / 2, 0
+        if self.speed is None or self.speed > SURE * self.best:
+            return False
+        self.best *= RARE if self.passed >= MEASURED else FREQUENT
+        return True
 
     def _admitted(self, until: float, spare: float) -> float:
         """Units a second that passed until then, beside what a bucket held at first: no more than the true rate."""
         passed = self.passed - self.sent
         if passed < MEASURED:
             return 0.0
-        return passed / (until - self.since + spare) * SAFETY
+        return passed / max(until - self.since + spare, DRAINED) * SAFETY
 
     def _lower(self, elapsed: float) -> float | None:
         speed, measured = self.speed, self.passed / elapsed
@@ -183,7 +227,7 @@ class Flow:
         """All is known of what was on its way at the last refusal."""
         least = LEAST_STEP if self.refusals > 1 else LEAST_SHARE
         share = max(least, 1.0 - (self.lost - 0.5) / self.sent)
-        self.learned = min(max(self.floor, self.tried * share * SAFETY), self.tried * SAFETY)
+        self.learned = min(max(self.floor, SURE * self.best, self.tried * share * SAFETY), self.tried * SAFETY)
         self.judged, self.lowered, self.grown = INFINITY, now, now
         self.searches = max(self.searches + 1, WELL_MEASURED if self.sent >= MEASURED else 1)
         self._set_pace()
@@ -223,7 +267,8 @@ class Flow:
 
     def restart(self, now: float) -> None:
         """The clock began anew."""
-        self.arrival = self.lowered = self.since = -1.0
+        self.arrival = self.lowered = self.since = self.span_since = -1.0
+        self.passed = self.span_passed = 0.0
         self.passed, self.grown, self.judged = 0.0, now, INFINITY
 
     def dump(self) -> list[float | None]:
