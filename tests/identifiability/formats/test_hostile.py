@@ -94,6 +94,7 @@ HOSTILE = [
     ("handle.m", M + "f = [@(x) x];\n", r":5:6: `@` stands where"),
     ("for.m", M + "for i = 1:10, f = 1; end\n", r":5:1: `for` is not part of a model"),
     ("zeros.m", M + "f = zeros(1e5, 1e5);\n", r":5:5: `zeros` takes one or two whole numbers"),
+    ("memory.m", M + "".join(f"a{i}=zeros(1000,1);\n" for i in range(1500)), r":1005:\d+: the vectors of this"),
     ("lists.m", M + "f = [x1];\n" + "f = [f f];\n" * 60, r":65:1: a list here holds over 10,000 things"),
     ("index.m", M + "f = [x1]; f(7) = 1;\n", r":5:11: `f` has no such element"),
     ("exponent.m", M + "f = [x1*10^(10^10)];\n", r":5:\d+: "),

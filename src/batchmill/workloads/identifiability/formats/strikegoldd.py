@@ -22,6 +22,7 @@ _IGNORED = ("clear", "clc", "close", "clearvars", "end", "format")
 _ASSUMPTIONS = ("real", "positive", "integer", "rational", "nonnegative")
 _BLOCK_COMMENT = re.compile(r"^[ \t]*%\{[ \t]*\n.*?^[ \t]*%\}[ \t]*$", re.DOTALL | re.MULTILINE)
 _MAX_ELEMENTS = 1000
+_MOST_MADE = 1_000_000
 _HINT = "a model file holds syms, assignments of x, p, u, w, h, f, ics and known_ics, and save"
 
 
@@ -40,6 +41,7 @@ class _Reader:
         self.places: dict[str, int] = {}
         self.saved: dict[str, dict[str, Any]] = {}
         self._depth = 0
+        self._made = 0  # elements by `zeros` and `ones`
         self._algebra = Algebra(source, tokens(source, MATLAB), MATLAB, self._name, self._call)
 
     def read(self) -> None:
@@ -184,6 +186,9 @@ class _Reader:
             count *= int(size.value)
         if count > _MAX_ELEMENTS:
             self._algebra.refuse(f"`{first.text}` makes over {_MAX_ELEMENTS:,} elements", first)
+        self._made += count
+        if self._made > _MOST_MADE:
+            self._algebra.refuse(f"the vectors of this file hold over {_MOST_MADE:,} elements", first)
         return [(Number(Fraction(first.text == "ones")), first.offset)] * count
 
     def _matrix(self) -> Any:
