@@ -72,7 +72,6 @@ class Finished(NamedTuple):
     run: Run
     exit_code: int
     nothing_to_do: bool = False
-    new_run: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -102,9 +101,9 @@ def execute(
     plugins.refuse_inside_import()
     _refuse_missing_tasks(batch)
     home = Home(invocation.home)
-    paths, new, lease = _leased_run(home, batch)
+    paths, lease = _leased_run(home, batch)
     with lease:
-        return invoke(paths, lease, batch, invocation, display, observers, opened)._replace(new_run=new)
+        return invoke(paths, lease, batch, invocation, display, observers, opened)
 
 
 def _refuse_missing_tasks(batch: Batch) -> None:
@@ -117,22 +116,22 @@ def _refuse_missing_tasks(batch: Batch) -> None:
         )
 
 
-def _leased_run(home: Home, batch: Batch) -> tuple[RunPaths, bool, Lease]:
-    """The run to drive, whether it is new, and its lease: of drivers that start together one makes it."""
+def _leased_run(home: Home, batch: Batch) -> tuple[RunPaths, Lease]:
+    """The run to drive, and its lease: of drivers that start together one makes it."""
     _ = batch.plan.digest  # may walk many files: not while others wait
     with home.choosing():
-        paths, new = _run_of(home, batch)
-        return paths, new, acquire(paths)
+        paths = _run_of(home, batch)
+        return paths, acquire(paths)
 
 
-def _run_of(home: Home, batch: Batch) -> tuple[RunPaths, bool]:
-    """The newest run of the batch's name, if its plan is this one; else a new run. And whether it is new."""
+def _run_of(home: Home, batch: Batch) -> RunPaths:
+    """The newest run of the batch's name, if its plan is this one; else a new run."""
     earlier = home.runs_of(batch.name)[-1:]
     for paths in earlier:
         with LedgerReader(paths.ledger) as reader:
             row = reader.run()
         if row.plan_digest == batch.plan.digest and row.task == _task_name(batch):
-            return paths, False
+            return paths
     with ExitStack() as stack:
         unfinished = [old for old in earlier if not _is_finished(old)]
         for old in unfinished:
@@ -142,7 +141,7 @@ def _run_of(home: Home, batch: Batch) -> tuple[RunPaths, bool]:
             copy_steps(paths, old)
         for old in unfinished:  # its manifest was edited: `run` does not continue it any more
             set_run_state(old, RunState.SUPERSEDED, "its manifest was edited")
-    return paths, True
+    return paths
 
 
 def _task_name(batch: Batch) -> str:

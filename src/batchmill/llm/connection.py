@@ -177,9 +177,8 @@ class Connection(asyncio.BufferedProtocol):
         except httptools.HttpParserError as error:
             self._kept = False
             if not self._whole:
-                self._fail(
-                    error.__context__ if isinstance(error.__context__, TransportError) else origins.no_http(self._url)
-                )
+                cause = error.__context__  # what one of the callbacks below raised
+                self._fail(cause if isinstance(cause, TransportError) else origins.no_http(self._url))
                 return
         if self._whole:
             self._finish()
