@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchmill.core.pace import Pacer
+from batchmill.core.witness import DRAINED, MEASURED, SAFETY, Witness
 from batchmill.model.limits import Rate
 
 FIRST_BURST = 5.0  # units at once after a rest, until more is known
 BURST_SHARE = 0.8  # seconds' worth: who counts by the second holds one second's worth, and clocks are not exact
 LONGEST_BURST = 60.0  # seconds' worth
 BURST_GROWTH = 0.03  # units, with every unit that passes
-SAFETY = 0.97  # of a measured rate: an almost empty bucket refuses whoever is early by a hair
-MEASURED = 20.0  # units between two refusals: from then on their rate is a measurement
-DRAINED = 1.0  # seconds of its rate that a service may hold in its bucket
 REGROWTH = 0.04  # of the rate, a second; a quarter of that after each further search
 WELL_MEASURED = 2  # searches that a measured share of refusals is worth
 LEAST_STEP = 0.85  # a measurement may be low: a full bucket does not count what it spills
@@ -23,29 +21,11 @@ RISKED = 5.0  # refusals that trying it out may cost
 HEARD = 1.0  # seconds after which a refusal is known: no model has to think about it
 ENOUGH = 6.0  # units on their way when the first is refused: from then on the refused share is a measurement
 MEANWHILE = 0.4  # of the rate, until that share is known
-SURE = 0.9  # of the best rate that was ever admitted: a refusal below that comes from something else
-RARE, FREQUENT = 1.1, 0.98  # by what that rate is believed to be another one, after such a refusal
-SPAN = 5.0  # seconds in which what was admitted is counted for that
-LENT = 0.5  # seconds ahead of their time that units may be taken
-SEVERAL, FEW = 3, 5.0  # refusals with no more units than that between them: what was admitted once is no more
 LEAST_SHARE = 0.2  # of what was sent is admitted, whatever that share seems to be
 SLACK = 1.1  # times an answer took: so long another may take
 INFINITY = float("inf")
 _KEPT: tuple[str, ...] = ("arrival", "burst", "bound", "learned", "lowered", "since", "passed", "refusals", "searches")
-_KEPT += (
-    "grown",
-    "quickest",
-    "proven",
-    "tried",
-    "sent",
-    "lost",
-    "floor",
-    "judged",
-    "best",
-    "close",
-    "span_since",
-    "span_passed",
-)
+_KEPT += ("grown", "quickest", "proven", "tried", "sent", "lost", "floor", "judged")
 
 
 class Flow:
@@ -80,9 +60,7 @@ class Flow:
         self.lost = 0.0  # of them, those that were refused
         self.floor = 0.0  # units a second that were surely admitted
         self.judged = INFINITY  # when all of this is known
-        self.best = 0.0  # units a second that were surely admitted once
-        self.span_since, self.span_passed = -1.0, 0.0  # when they were last counted, and how many were admitted since
-        self.close = 0  # refusals, one soon after the other
+        self.witness = Witness()
 
     def know(self, rate: Rate | None, burst: float | None = None, confirmed: bool = False) -> None:
         """The limit as it is known now; `confirmed` by the service, or what the user says of it."""
@@ -117,9 +95,9 @@ class Flow:
     def take(self, now: float, units: float = 1.0) -> None:
         """Let `units` pass at `now`."""
         if self.since < 0.0:
-            self.since = self.span_since = now
+            self.since = now
         self.passed += units
-        self.span_passed += units
+        self.witness.passes(now, units)
         if self._pacer is not None:
             self._pacer.take(now, units)
             if self.burst < self.bound:
@@ -128,7 +106,7 @@ class Flow:
     def give_back(self, units: float) -> None:
         """Return units that were taken but not used."""
         self.passed -= units
-        self.span_passed -= units
+        self.witness.takes_back(units)
         if self._pacer is not None:
             self._pacer.give_back(units)
 
@@ -143,7 +121,7 @@ class Flow:
     def refused(self, left: float, now: float, units: float = 1.0, resumes: float = 0.0) -> None:
         """The service did not admit `units` that left at `left`. Nothing leaves before `resumes`."""
         self.passed -= units
-        self.span_passed -= units
+        self.witness.takes_back(units)
         if left <= self.lowered:
             self.lost += units
             return
@@ -151,7 +129,7 @@ class Flow:
             self.judged, self.lowered, self.learned = _all_known(left, now), now, self.learned / 2
             self._set_pace()
             return
-        if self._means_nothing(left, now):
+        if self.witness.acquits(self.speed, self.passed, left, now):
             self.since, self.passed, self.searches = max(now, resumes), 0.0, max(0, self.searches - 1)
             return
         only_burst = not self.refusals and units < self.burst and self.passed < self.burst + units * FIRST_BURST
@@ -173,23 +151,7 @@ class Flow:
             self.learned = speed * MEANWHILE
         else:
             self.learned = self._lower(max(left - self.since, 1e-3))
-            self.learned = self.learned and max(self.learned, SURE * self.best)
-
-    def _means_nothing(self, left: float, now: float) -> bool:
-        """Whether the service admitted clearly more than the rate now: then it refused for another reason."""
-        ahead = (self.speed or 0.0) * (now - left)  # left later: nobody knows whether they were admitted
-        elapsed, admitted = left - self.span_since, self.span_passed - ahead
-        if admitted >= MEASURED:
-            self.best = max(self.best, admitted / max(elapsed + DRAINED + LENT, DRAINED) * SAFETY)
-        if elapsed >= SPAN:
-            self.span_since, self.span_passed = left, ahead
-        self.close = self.close + 1 if self.passed < FEW else 0
-        if self.close == SEVERAL:
-            self.best, self.close = self.best / 2, 0
-        if self.speed is None or self.speed > SURE * self.best:
-            return False
-        self.best *= RARE if self.passed >= MEASURED else FREQUENT
-        return True
+            self.learned = self.learned and max(self.learned, self.witness.sure)
 
     def _admitted(self, until: float, spare: float) -> float:
         """Units a second that passed until then, beside what a bucket held at first: no more than the true rate."""
@@ -227,7 +189,7 @@ class Flow:
         """All is known of what was on its way at the last refusal."""
         least = LEAST_STEP if self.refusals > 1 else LEAST_SHARE
         share = max(least, 1.0 - (self.lost - 0.5) / self.sent)
-        self.learned = min(max(self.floor, SURE * self.best, self.tried * share * SAFETY), self.tried * SAFETY)
+        self.learned = min(max(self.floor, self.witness.sure, self.tried * share * SAFETY), self.tried * SAFETY)
         self.judged, self.lowered, self.grown = INFINITY, now, now
         self.searches = max(self.searches + 1, WELL_MEASURED if self.sent >= MEASURED else 1)
         self._set_pace()
@@ -267,20 +229,21 @@ class Flow:
 
     def restart(self, now: float) -> None:
         """The clock began anew."""
-        self.arrival = self.lowered = self.since = self.span_since = -1.0
-        self.passed = self.span_passed = 0.0
+        self.arrival = self.lowered = self.since = -1.0
+        self.witness.restart()
         self.passed, self.grown, self.judged = 0.0, now, INFINITY
 
     def dump(self) -> list[float | None]:
         """The state as plain numbers, for another process."""
         if self._pacer is not None:
             self.arrival = self._pacer.arrival
-        return [getattr(self, name) for name in _KEPT]
+        return [*(getattr(self, name) for name in _KEPT), *self.witness.dump()]
 
     def load(self, state: Sequence[float | None]) -> None:
         """Take over what `dump` gave; `know` comes after it."""
         for name, value in zip(_KEPT, state, strict=False):
             setattr(self, name, value)
+        self.witness.load(state[len(_KEPT) :])
         self._pacer = None
 
 
