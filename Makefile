@@ -22,6 +22,7 @@ test: check
 	$(BIN)/python -m pytest -n 2 --randomly-seed=$(SEED) tests
 	$(BIN)/python -m chaos --seconds 20 --seed 1
 	$(BIN)/python -m chaos --llm --requests 200 --kills 3 --seed 1
+	$(BIN)/python -m chaos --lanes --kills 2 --seed 1
 
 # The properties again, in another order and on examples that no run has seen: for finding, not for gating.
 search: $(VENV)/.installed-dev

@@ -25,7 +25,10 @@ import batchmill
 from batchmill.testing import FakeLLM
 from chaos.llm import check
 
-JOBS, IN_FLIGHT = 40, 16
+IN_FLIGHT = 16  # so many lines has a batch
+LEAST_BATCHES = 3
+BATCH_TIME = 0.2  # seconds; an unbroken run takes three times as long for each batch, and one to start
+LIFE = 0.5, 1.6  # seconds until a kill
 MANIFEST = f"""
 name: chaos-lanes
 task: documents
@@ -48,16 +51,17 @@ def play(most: int, seed: int) -> int:
     """Break a run of each kind so many times; returns 0 if every promise held."""
     for model in ("openai/m", "anthropic/m"):
         chance = random.Random(f"{seed} {model}")
-        with tempfile.TemporaryDirectory(prefix="batchmill-chaos-") as folder, FakeLLM(batch_time=1.0) as fake:
-            kills = break_run(Path(folder), fake, model, [chance.uniform(1.5, 6.0) for _ in range(most)])
+        with tempfile.TemporaryDirectory(prefix="batchmill-chaos-") as folder, FakeLLM(batch_time=BATCH_TIME) as fake:
+            kills = break_run(Path(folder), fake, model, [chance.uniform(*LIFE) for _ in range(most)])
             print(f"chaos: seed {seed}: {model}, {kills} kills, {fake.counts.batches} batches; every promise held")
     return 0
 
 
 def break_run(folder: Path, fake: FakeLLM, model: str, lives: Sequence[float]) -> int:
     """Kill after each of these seconds, let it end, and compare the accounts; returns the number of kills."""
+    jobs = IN_FLIGHT * max(LEAST_BATCHES, len(lives)) - 1
     (folder / "docs").mkdir()
-    for number in range(JOBS):
+    for number in range(jobs):
         (folder / "docs" / f"{number}.txt").write_text(f"Document {number} tells a story.")
     (folder / "m.yaml").write_text(MANIFEST.replace("MODEL", model))
     kills = 0
@@ -71,7 +75,7 @@ def break_run(folder: Path, fake: FakeLLM, model: str, lives: Sequence[float]) -
             process.wait()
             kills += 1
     check(start(folder, fake).wait(300) == 0, "the run did not end well")
-    check_accounts(folder, fake)
+    check_accounts(folder, fake, jobs)
     return kills
 
 
@@ -89,15 +93,15 @@ def start(folder: Path, fake: FakeLLM) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=folder, env=os.environ | settings, start_new_session=True)
 
 
-def check_accounts(folder: Path, fake: FakeLLM) -> None:
+def check_accounts(folder: Path, fake: FakeLLM, jobs: int) -> None:
     """The service's account and the ledger's rows say the same."""
     run, counts = batchmill.open_run(home=folder / ".batchmill"), fake.counts
-    check(run.counts["succeeded"] == JOBS, f"states at the end: {run.counts}")
-    check((counts.batch_lines, counts.requests, counts.duplicates) == (JOBS, 0, 0), f"the service was asked: {counts}")
+    check(run.counts["succeeded"] == jobs, f"states at the end: {run.counts}")
+    check((counts.batch_lines, counts.requests, counts.duplicates) == (jobs, 0, 0), f"the service was asked: {counts}")
     with closing(sqlite3.connect(folder / ".batchmill" / "runs" / run.id / "ledger.db")) as ledger:
         rows = ledger.execute("SELECT state, count(*), sum(cost) FROM calls GROUP BY state").fetchall()
     paid = [row for row in rows if row[0] not in ("released", "cached")]
-    check(paid == [("settled", JOBS, counts.cost)], f"{rows} in the ledger, {counts.cost} billed")
+    check(paid == [("settled", jobs, counts.cost)], f"{rows} in the ledger, {counts.cost} billed")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from batchmill.model import commands as do
 from batchmill.model import events as ev
 from batchmill.model import facts
 from batchmill.model.jobs import Row, SavedStep
-from batchmill.model.limits import Limits
+from batchmill.model.limits import Limits, Rate
 from batchmill.model.outcomes import Outcome, Usage
 from batchmill.model.states import FailureKind, JobState, Mode
 from batchmill.testing import rows, workers
@@ -282,3 +282,43 @@ def test_a_reply_without_a_call_that_was_lost_was_at_hand(sent: bool, failed: bo
     assert len(hand.facts(facts.CallCached)) == hits
     assert hand.facts(facts.CallClosed) == []
     assert hand.scheduler.state.desk.spent == 0
+
+
+def lulls(act: do.Act) -> list[int]:
+    """The tickets of those who are told that all jobs wait."""
+    return [ack.ticket for ack in act.acks]
+
+
+@pytest.mark.parametrize("capacity", [2, 10])
+def test_a_lull_is_told_once_every_job_waits_and_none_can_start(capacity: int) -> None:
+    jobs = [row._replace(mode=Mode.ASYNC) for row in rows(3)]
+    hand = Hand(jobs, Policy((Place(0, Mode.ASYNC, capacity),)))
+    running = started(hand.act)
+    assert len(running) == min(capacity, 3)
+    hand.step(ev.LullAsked(0.0, 0, 1, 7))
+    for job in running:
+        assert lulls(hand.act) == []
+        hand.step(ev.WaitBegan(0.0, 0, job, 100 + job))
+    assert lulls(hand.act) == [7]
+
+    hand.step(ev.WaitEnded(0.0, 0, 1, 101), ev.LullAsked(0.0, 0, 1, 8))
+    assert lulls(hand.act) == []
+    hand.step(hand.end(1))
+    assert lulls(hand.act) == ([] if capacity == 2 else [8])  # the third starts
+    if capacity == 2:
+        assert started(hand.act) == [3]
+        hand.step(ev.WaitBegan(0.0, 0, 3, 103))
+        assert lulls(hand.act) == [8]
+
+
+def test_it_is_no_lull_while_a_start_is_only_a_matter_of_time() -> None:
+    jobs = [row._replace(mode=Mode.ASYNC) for row in rows(2)]
+    limits = Limits(rate=Rate(1, 60.0))
+    hand = Hand(jobs, Policy((Place(0, Mode.ASYNC, 10),), limits))
+    assert started(hand.act) == [1]
+    hand.step(ev.WaitBegan(0.0, 0, 1, 101), ev.LullAsked(0.0, 0, 1, 7))
+    assert lulls(hand.act) == []
+    hand.step(seconds=61.0)
+    assert started(hand.act) == [2]
+    hand.step(ev.WaitBegan(0.0, 0, 2, 102))
+    assert lulls(hand.act) == [7]

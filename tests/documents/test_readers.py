@@ -222,6 +222,14 @@ def test_other_images_are_made_to_fit(mode: str, types: tuple[str, ...]) -> None
         assert picture.media_type in types
 
 
+def test_grey_of_16_bits_stays_grey() -> None:
+    data = io.BytesIO()
+    Image.new("I;16", (40, 40), 32_768).save(data, "TIFF")
+    (picture,) = pictures_of(data.getvalue(), PictureLimits())
+    with Image.open(io.BytesIO(picture.data)) as made:
+        assert made.getextrema() == (127, 127)
+
+
 def test_an_image_is_made_smaller_until_its_bytes_fit() -> None:
     noise = Image.effect_noise((600, 600), 80)
     data = io.BytesIO()

@@ -111,7 +111,7 @@ class CallDesk:
         for line in self._lines.values():
             while line.waiting and line.opens(now, asked := line.head) <= now:
                 if not (lacking := line.lacking(asked)):
-                    granted.append(self._grant(line, now))
+                    granted.append(self._grant(line, asked, now))
                     continue
                 spent = next((budget for budget in lacking if not budget.may_fit(asked.cost)), None)
                 if spent is None:
@@ -121,8 +121,13 @@ class CallDesk:
                 self.withdraw(asked.job, asked.ticket)
         return granted, refused
 
-    def _grant(self, line: Line, now: float) -> Granted:
-        asked = line.leave(now)
+    def has_left(self, job: int, ticket: int, now: float) -> Granted | None:
+        """Take note that a call left while it waited, as inline ones do; None where it does not wait."""
+        line = self._lines_of.get(job, {}).get(ticket)
+        return None if line is None else self._grant(line, line.waiting[job, ticket], now)
+
+    def _grant(self, line: Line, asked: CallAsked, now: float) -> Granted:
+        line.leave(now, asked)
         self._waits_no_more(asked.job, asked.ticket)
         for budget in line.budgets:
             budget.reserved += asked.cost

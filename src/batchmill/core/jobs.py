@@ -343,8 +343,17 @@ class JobBook:
         return any(stream.loading for stream in self.streams.values())
 
     @property
+    def _unread(self) -> bool:
+        """Whether there is something to read, or to come."""
+        reading = any(s.loading or not s.exhausted for s in self.streams.values())
+        return bool(reading or self.next_due < INFINITY or self._dues or self.due.loading)
+
+    @property
     def empty(self) -> bool:
         """Nothing held, nothing to read, nothing to come."""
-        reading = any(s.loading or not s.exhausted for s in self.streams.values())
-        waiting = self.next_due < INFINITY or self._dues or self.due.loading
-        return not (self.held or self.busy or reading or waiting)
+        return not (self.held or self.busy or self._unread)
+
+    @property
+    def still(self) -> bool:
+        """Whether only the end of a started job can make another one ready."""
+        return not (self._unread or self._preparing or self._unprepared)

@@ -72,15 +72,14 @@ class Line:
         """The most that the next calls may cost."""
         return sum(asked.cost for asked in islice(self.waiting.values(), MOST_WANTED))
 
-    def leave(self, now: float) -> CallAsked:
-        """The next call leaves."""
-        _, asked = self.waiting.popitem(last=False)
+    def leave(self, now: float, asked: CallAsked) -> None:
+        """A call leaves: the next one, or one that did not wait for its turn."""
+        del self.waiting[asked.job, asked.ticket]
         self.in_flight += 1
         if self.loan is None:
             self.quota.take(now, asked.tokens)
         else:
             self.loan.take(asked.tokens)
-        return asked
 
     def ended(self, now: float, asked: CallAsked, tokens: int, sent: bool, failed: bool) -> None:
         """A call is over; it used so many tokens, or was never `sent`."""

@@ -28,7 +28,7 @@ class Loan:
         self._times: deque[tuple[float, int]] = deque()
         self._spare = 0  # tokens that were lent and not used
         self._unused = 0  # times that go back
-        self._free = self._free_tokens = 0  # of calls that needed no time
+        self._free = self._free_tokens = 0  # of calls that needed or had no time
         self._told: list[Told] = []
         self._quickest = 0.0  # seconds of any answer; 0: there was none
         self._again = self._spoken = -INFINITY
@@ -50,10 +50,10 @@ class Loan:
         return max(now, when)
 
     def take(self, tokens: int) -> None:
-        """A call leaves."""
+        """A call leaves, at its time or without one."""
         self._taken += 1
         self._typical = tokens
-        if self.paced:
+        if self.paced and self._times:
             self._spare += self._times.popleft()[1] - tokens
         else:
             self._free += 1

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from batchmill.core import closing, ending, starting
-from batchmill.core.calls import CallDesk
+from batchmill.core.calls import CallDesk, Granted
 from batchmill.core.jobs import JobBook
 from batchmill.core.lanes import Lanes
 from batchmill.core.lost import LostCall
@@ -71,6 +71,7 @@ class Scheduler:
             ev.WaitBegan: _wait_began,
             ev.WaitEnded: _wait_ended,
             ev.OffloadAsked: _offload_asked,
+            ev.LullAsked: _lull_asked,
             ev.CommitFailed: _commit_failed,
             ev.Broken: _broken,
             ev.Remark: _remark,
@@ -111,6 +112,9 @@ class Scheduler:
         self.course.advance(s)
         if self.course.phase is closing.Phase.JOBS and before < closing.Phase.JOBS:
             self._feed()
+        if s.lulls and starting.is_lull(s):
+            s.act.acks += s.lulls
+            s.lulls.clear()
 
     def _feed(self) -> None:
         s = self.state
@@ -285,7 +289,8 @@ def _call_asked(s: State, event: ev.CallAsked) -> None:
     running = _find(s, event.slot, event.job)
     if running is None:
         return
-    if event.unpriced and s.desk.must_know_price(event.quota):
+    inline = s.slots[event.slot].place.mode is Mode.INLINE  # where it has left already
+    if event.unpriced and not inline and s.desk.must_know_price(event.quota):
         s.act.acks.append(do.Ack(event.slot, event.job, event.ticket, NO_PRICE))
         return
     running.wait_begins(event.ticket, s.now)
@@ -300,13 +305,18 @@ def _admit_calls(s: State) -> None:
 
 def _admit_waiting(s: State) -> None:
     granted, refused = s.desk.admit(s.now)
-    for call, asked, *_ in granted:
-        s.record(facts.CallReserved(s.now, asked.job, call, asked.quota, asked.key, asked.tokens, asked.cost))
-        s.ack(do.Ack(asked.slot, asked.job, asked.ticket))
+    for call in granted:
+        _reserve(s, call)
+        s.ack(do.Ack(call.asked.slot, call.asked.job, call.asked.ticket))
     for asked in refused:
         _refuse(s, asked)
     if refused:
         closing.watch(s)
+
+
+def _reserve(s: State, granted: Granted) -> None:
+    call, asked, *_ = granted
+    s.record(facts.CallReserved(s.now, asked.job, call, asked.quota, asked.key, asked.tokens, asked.cost))
 
 
 def _refuse(s: State, asked: ev.CallAsked) -> None:
@@ -317,6 +327,8 @@ def _refuse(s: State, asked: ev.CallAsked) -> None:
 
 
 def _call_settled(s: State, event: ev.CallSettled) -> None:
+    if event.sent and (late := s.desk.has_left(event.job, event.ticket, s.now)) is not None:
+        _reserve(s, late)
     granted = s.desk.settle(event.job, event.ticket, event.tokens, event.cost, event.sent, s.now, event.failed)
     if not event.sent:
         _wait_ends(s, event.slot, event.job, event.ticket)  # it may have given up waiting
@@ -356,6 +368,10 @@ def _wait_began(s: State, event: ev.WaitBegan) -> None:
 
 def _wait_ended(s: State, event: ev.WaitEnded) -> None:
     _wait_ends(s, event.slot, event.job, event.ticket)
+
+
+def _lull_asked(s: State, event: ev.LullAsked) -> None:
+    s.lulls.append(do.Ack(event.slot, event.job, event.ticket))
 
 
 def _limit_seen(s: State, event: ev.LimitSeen) -> None:

@@ -118,6 +118,17 @@ def _send(s: State, slot: Slot, running: Running, payload: bytes | None = None) 
     s.act.starts.append(command)
 
 
+def is_lull(s: State) -> bool:
+    """Whether every attempt waits, for what no step brings, and no job can start before one of them goes on."""
+    if s.unacked or s.desk.waiting or s.offloads:
+        return False
+    busy = [slot for slot in s.slots.values() if slot.held]
+    if any(not running.waiting for slot in busy for running in reversed(slot.held.values())):
+        return False
+    full = all(slot.room(1) <= 0 for slot in busy)
+    return full or s.ending is not None or (s.plan_done and s.book.still and (s.pacer is None or not s.book.held))
+
+
 def start_hook(s: State, task: str, hook: str) -> bool:
     """Start a hook of a task in an idle process slot (or inline, where there is none); False if all are busy.
 

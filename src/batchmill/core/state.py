@@ -80,6 +80,7 @@ class State:
     lone: set[int] = field(default_factory=set)  # jobs that were in flight when all workers died at one time
     offloads: deque[Offload] = field(default_factory=deque)
     offloaded: dict[int, Offload] = field(default_factory=dict)  # pseudo job -> its request
+    lulls: list[Ack] = field(default_factory=list)  # for who asked when all attempts wait
     in_hook: bool = False  # a hook runs, or its end is not committed yet
     next_pseudo: int = -1
     lost: LostCalls = field(init=False)

@@ -45,7 +45,10 @@ class Executor(Protocol):
         """A descriptor that is readable while `receive` has something (an epoll or an eventfd)."""
 
     def receive(self, now: float, most: int) -> list[Event]:
-        """At most `most` events that have happened, without waiting; `now` is the monotonic clock."""
+        """At most `most` events that have happened, without waiting; `now` is the monotonic clock.
+
+        Inline, all that one attempt said comes at once.
+        """
 
     def start(self, starts: Sequence[Start]) -> None:
         """Send jobs to slots. A slot may hold several: it runs them in the order sent (async: at once)."""

@@ -32,6 +32,7 @@ from batchmill.model.events import (
     CallAsked,
     CallCached,
     CallFound,
+    LullAsked,
     OffloadAsked,
     Progress,
     StepDone,
@@ -239,6 +240,16 @@ class Context:
         with self._waiting():
             time.sleep(max(seconds, 0.0))
 
+    def lull(self) -> Any:
+        """Wait until every job that runs waits too, for a limit, an answer or in `sleep`, and none can start before one
+        of them goes on: nobody will soon bring what could be done together. In an `async` task, await it.
+        """
+        with self._waiting():
+            self._port.ask(self._lull_asked())
+
+    def _lull_asked(self) -> LullAsked:
+        return LullAsked(time.monotonic(), self._port.slot, self.job, next(self._port.tickets))
+
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
         """Tell the driver that the time limit waits too."""
@@ -333,6 +344,10 @@ class AsyncContext(Context):
         """See Context."""
         with self._waiting():
             await asyncio.sleep(max(seconds, 0.0))
+
+    async def lull(self) -> None:
+        """See Context. That one coroutine waits here does not mean that the job does."""
+        await self._port.ask_later(self._lull_asked())
 
     async def offload(self, fn: Callable[..., Any], *args: Any) -> Any:
         """See Context. Raises what `fn` raised, or JobFailed when its process was killed."""

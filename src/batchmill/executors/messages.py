@@ -184,6 +184,7 @@ class Cell:
     LOG = 1  # where its log slice begins
     CPU = 2  # CPU seconds of the worker before it
     BEAT = 3  # counts turns of an async worker's loop
+    HELPER = 4  # the process that was last started here for the whole run
 
 
 CELLS = 8  # a cache line each

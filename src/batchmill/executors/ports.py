@@ -6,9 +6,9 @@ import itertools
 from typing import Protocol
 
 from batchmill.model.commands import Ack
-from batchmill.model.events import CallAsked, Event, OffloadAsked, StepDone
+from batchmill.model.events import CallAsked, Event, LullAsked, OffloadAsked, StepDone
 
-Question = StepDone | CallAsked | OffloadAsked
+Question = StepDone | CallAsked | OffloadAsked | LullAsked
 
 
 class Port(Protocol):

@@ -13,10 +13,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from batchmill import _helpers
 from batchmill.errors import BatchmillError
 from batchmill.executors import linux, logs
 from batchmill.executors.attempt import Attempt, Environment
@@ -114,6 +115,21 @@ class TalkPort:
         os.write(1, text.encode("utf-8", "backslashreplace"))
 
 
+class ZygoteKeeper:
+    """See `_helpers`: the zygote keeps what a worker's jobs start for the run, and finds it on the board."""
+
+    def __init__(self, place: Place) -> None:
+        self.pid = os.getppid()
+        self._row = place.board.row(place.slot)
+
+    def adopt(self, start: Callable[[], int]) -> int:
+        """See Keeper."""
+        with linux.leaving_orphans():
+            pid = start()
+        self._row[Cell.HELPER] = pid
+        return pid
+
+
 class Worker:
     """The loop of a process worker."""
 
@@ -176,6 +192,7 @@ class Worker:
     def _run_as_child(self, work: Work) -> None:
         linux.die_with_parent()
         linux.adopt_orphans()
+        _helpers.keeper = None  # above us is a worker, which ends all that a job leaves
         self._meter = Meter()
         self._run_here(work)
 
@@ -186,6 +203,7 @@ def start(place: Place, setting: Setting, runners: Mapping[str, Runner]) -> None
         setting.run, Path(setting.run_folder), setting.seed, runners, setting.jobs_reader, setting.results_reader
     )
     environment.seeder.install()
+    _helpers.keeper = ZygoteKeeper(place)
     with contextlib.suppress(Gone):
         serve = Worker(place, environment).serve if place.mode is Mode.PROCESS else _async_server(place, environment)
         send_bytes(place.talk, encode(Ready(time.monotonic(), place.slot, os.getpid(), linux.resident("self"))))

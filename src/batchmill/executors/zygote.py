@@ -70,7 +70,7 @@ class Zygote:
         self._look_at = self._looked = time.monotonic()
         self._runners: dict[str, Runner] = {}
         self._threads = 1
-        self._helpers: set[int] = set()  # processes that a task's `setup` started: not strays
+        self._helpers: set[int] = set()  # processes that `setup`, or a job for the run, started: not strays
         self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def prepare(self) -> bool:
@@ -231,6 +231,7 @@ class Zygote:
         """Kill what came to us from dead workers, and report them once nothing of it is left."""
         if not self._deaths.reports:
             return
+        self._helpers |= {int(self._board.row(slot)[Cell.HELPER]) for slot in range(self._setting.slots)}
         strays = [pid for pid in linux.children("self") if pid not in self._children and pid not in self._helpers]
         for pid in strays:
             linux.signal_tree(pid, signal.SIGKILL)

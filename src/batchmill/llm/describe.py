@@ -12,34 +12,40 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchmill import UsageError
 from batchmill.llm.local import cores
 from batchmill.llm.messages import Reply, Request, Usage
+from batchmill.llm.pixels import ROTATED, shrunk
 from batchmill.llm.providers.base import Endpoint
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
     from batchmill.llm.settings import Settings
 
 NAME = "basic"
-VERSION = "1"  # another one whenever the same picture may get another description
+VERSION = "2"  # another one whenever the same picture may get another description
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _MOST_PIXELS = 100_000_000
+_LARGE = 16_000_000  # pixels
+_ON_ITS_SIDE = (5, 6, 7, 8)  # orientations of EXIF
 _LOOKED_AT = 128  # pixels of the longer side that colours are counted on
 _READ_AT = 2000  # the same for text
+_NARROW = 8  # times as long as wide
 _LEAST_SHARE = 0.05  # of the picture: less is no dominant colour
 _SURE = 0.6  # below, what looks like text is left out
 _SHOWN = 5  # lines of text that the sentence quotes
 # the 11 basic colour terms (B. Berlin, P. Kay, Basic Color Terms, 1969), some with a second shade, as sRGB
 _COLOURS = {
     (0, 0, 0): "black", (255, 255, 255): "white", (128, 128, 128): "grey", (200, 200, 200): "light grey",
+    (228, 228, 228): "light grey",
     (64, 64, 64): "dark grey", (255, 0, 0): "red", (139, 0, 0): "dark red", (0, 255, 0): "green",
     (0, 128, 0): "green", (144, 238, 144): "light green", (0, 0, 255): "blue", (0, 0, 128): "dark blue",
     (70, 130, 200): "blue", (135, 206, 235): "light blue", (255, 255, 0): "yellow", (255, 165, 0): "orange",
@@ -47,6 +53,7 @@ _COLOURS = {
     (245, 245, 220): "beige", (0, 200, 200): "turquoise", (0, 128, 128): "turquoise",
 }  # fmt: skip
 _reading = threading.BoundedSemaphore(cores())  # one reader a core
+_large = threading.Lock()
 _idle: list[Any] = []  # readers that are loaded
 
 
@@ -69,6 +76,19 @@ class Description:
     colours: tuple[Colour, ...]
     text: tuple[str, ...] | None
     sentence: str
+
+
+class _Opened(NamedTuple):
+    """A picture, upright and on white, no larger than is needed; the format and the true size of its file."""
+
+    image: Image
+    kind: str
+    width: int
+    height: int
+
+
+class _TooMany(ValueError):
+    """More pixels than are unpacked."""
 
 
 def endpoints(model: str, settings: Settings) -> Sequence[Endpoint]:
@@ -101,31 +121,42 @@ def describe(data: bytes) -> Description:
 
     Raises ValueError for what is no picture, or one of more than 100 million pixels.
     """
-    with _opened(data) as (image, kind):
-        width, height = image.size
-        colours = tuple(_dominant(image))
-        text = _text(image)
+    image, kind, width, height = _opened(data)
+    colours = tuple(_dominant(image))
+    text = _text(image)
     return Description(kind, width, height, colours, text, _sentence(kind, (width, height), colours, text))
 
 
-@contextmanager
-def _opened(data: bytes) -> Iterator[tuple[Image, str]]:
-    """The picture, upright and on white, and its format."""
-    from PIL import Image, ImageOps
+def _opened(data: bytes) -> _Opened:
+    """The picture of a file; a large one alone, since it may take 400 MB."""
+    from PIL import Image, UnidentifiedImageError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata and sizes: the latter are checked here
         try:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                if image.width * image.height > _MOST_PIXELS:
-                    raise ValueError(f"the picture has {image.width} x {image.height} pixels: too many")
-                kind = str(image.format)
-                upright = ImageOps.exif_transpose(image).convert("RGBA")
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"this is no picture that can be read: {error}") from None
-    ground = Image.new("RGB", upright.size, "white")
-    ground.paste(upright, mask=upright.getchannel("A"))
-    yield ground, kind
+                pixels = image.width * image.height
+                if pixels > _MOST_PIXELS:
+                    raise _TooMany(f"the picture has {image.width} x {image.height} pixels: too many")
+                with _large if pixels > _LARGE else nullcontext():
+                    return _upright(image)
+        except _TooMany:
+            raise
+        except UnidentifiedImageError:
+            raise ValueError(f"this is no picture that can be read: it is none of {', '.join(_FORMATS)}") from None
+        except Exception as error:  # noqa: BLE001 - the decoders of damaged files raise whatever they like
+            raise ValueError(f"this is no picture that can be read: {error or type(error).__name__}") from None
+
+
+def _upright(image: ImageFile) -> _Opened:
+    from PIL import ImageOps
+
+    turn, (width, height) = image.getexif().get(ROTATED, 1), image.size
+    kind = "JPEG" if image.format == "MPO" else str(image.format)  # several JPEGs in one file
+    small = shrunk(image, _READ_AT)
+    small.getexif()[ROTATED] = turn
+    upright = ImageOps.exif_transpose(small)
+    return _Opened(upright, kind, *((height, width) if turn in _ON_ITS_SIDE else (width, height)))
 
 
 def _dominant(image: Image) -> Iterator[Colour]:
@@ -181,12 +212,24 @@ def _text(image: Image) -> tuple[str, ...] | None:
     import numpy
 
     image.thumbnail((_READ_AT, _READ_AT))
-    pixels = numpy.asarray(image)[:, :, ::-1]  # blue first, as OpenCV has it
+    pixels = numpy.asarray(_widened(image))[:, :, ::-1]  # blue first, as OpenCV has it
     with _reader() as read:
         found = read(pixels)
     lines = zip(found.boxes if found.boxes is not None else (), found.txts or (), found.scores or (), strict=True)
     placed = [(_place(box), " ".join(text.split())) for box, text, score in lines if score >= _SURE]
     return tuple(text for _, text in sorted(placed) if text)
+
+
+def _widened(image: Image) -> Image:
+    """A narrow strip with white beside it: the reader scales by the shorter side, to any size."""
+    from PIL.Image import new
+
+    least = max(image.size) // _NARROW
+    if min(image.size) >= least:
+        return image
+    ground = new("RGB", (max(image.width, least), max(image.height, least)), "white")
+    ground.paste(image)
+    return ground
 
 
 def _place(box: Any) -> tuple[int, float]:

@@ -64,9 +64,9 @@ class LocalSettings(_Frozen):
 
 
 class LaneSettings(_Frozen):
-    """Batches: where it is for the number of requests to say, `least` make one. It leaves when no request came for
-    `quiet` seconds, and is looked at after `poll` seconds, then ever less often. `export` names a file: requests are
-    written there, and nothing is sent."""
+    """Batches: where it is for the number of requests to say, `least` make one. It leaves when all jobs wait, or no
+    request came for `quiet` seconds, and is looked at after `poll` seconds, then ever less often. `export` names a
+    file: requests are written there, and nothing is sent."""
 
     least: Positive = 100
     quiet: Annotated[Duration, Field(gt=0)] = 5.0

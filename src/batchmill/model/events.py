@@ -249,6 +249,15 @@ class WaitEnded(NamedTuple):
     ticket: int
 
 
+class LullAsked(NamedTuple):
+    """A job wants to know when every attempt of the run waits, and no job can start before one of them goes on."""
+
+    at: float
+    slot: int
+    job: int
+    ticket: int
+
+
 class OffloadAsked(NamedTuple):
     """An async job wants a function run in a process worker. `payload` is opaque to the scheduler."""
 
@@ -311,6 +320,7 @@ Event = (
     | Lent
     | WaitBegan
     | WaitEnded
+    | LullAsked
     | OffloadAsked
     | Committed
     | CommitFailed

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from batchmill import Context
-from batchmill.llm import LLM, ModelError
+from batchmill.llm import LLM, Image, ModelError
+
+PIXEL = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\1\0\0\0\1\0\0\0\1\0\x18\0" + bytes(24) + b"\0\0\xff\0"  # red
 
 
 async def ask(n: int, ctx: Context) -> str:
@@ -40,3 +42,16 @@ async def ask_or_say_why(n: int, ctx: Context) -> str:
         return await ask(n, ctx)
     except ModelError as error:
         return error.failure
+
+
+async def ask_many(n: int, ctx: Context) -> int:
+    """More requests than the driver takes in at once."""
+    llm = LLM(ctx)
+    return len([await llm.ask("openai/m", f"Part {k} of {n}", max_tokens=30) for k in range(150)])
+
+
+async def ask_without_a_model(n: int, ctx: Context) -> str:
+    """One question to what answers here, by rules."""
+    if n % 2:
+        return (await LLM(ctx).ask("extractive/lead", f"Summarise in one sentence. It rained {n} days.")).text
+    return (await LLM(ctx).ask("describe/basic", "Describe it", images=[Image(PIXEL)])).text

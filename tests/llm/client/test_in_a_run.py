@@ -51,8 +51,6 @@ def test_models_are_asked_in_every_mode(tmp_path: Path, fake: FakeLLM, function:
     assert done.counts["succeeded"] == 6
     counts = fake.counts
     assert counts.requests == 6
-    if mode == "inline":  # where calls are answered at once, and not billed
-        return
     told = "SELECT count(*), sum(cost), sum(tokens_in), sum(tokens_out) FROM calls WHERE state = 'settled'"
     assert rows(tmp_path, told) == [(6, counts.cost, counts.tokens_in, counts.tokens_out)]
     cached = 6 if function is tasks.ask_plainly else 0
@@ -65,6 +63,16 @@ def test_a_second_run_pays_for_what_is_new(tmp_path: Path, fake: FakeLLM) -> Non
 
     assert done.counts["succeeded"] == 6
     assert fake.counts.requests == 6
+
+
+def test_what_answers_without_a_model_takes_no_tokens_and_no_money(tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    done = run(tmp_path, tasks.ask_without_a_model, count=2, budget="0.000001 USD")
+
+    assert done.counts["succeeded"] == 2, list(done.results())
+    told = done.summary()["calls"]
+    assert (told["answered"], told["tokens_in"], told["tokens_out"], told["cost"]) == (2, 0, 0, 0)
+    assert set(told["models"]) == {"describe/basic", "extractive/lead"}
 
 
 @pytest.mark.parametrize("mode", ["async", "process"])

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from batchmill.cli.app import run as command
+from batchmill.llm.cache import state_folder
+from batchmill.llm.lanes.store import read_batches
 from batchmill.testing import FakeLLM
 from tests.llm.lanes.jobs import HALF, PRICES
 
@@ -83,6 +85,24 @@ def test_a_run_that_is_killed_while_its_batch_is_made_waits_for_that_batch(proje
     assert counts.cost == pytest.approx(full * (3 / 2 + 2) / FILES, rel=0.2)
     told = json.loads((project / ".batchmill" / "runs" / "docs-1" / "summary.json").read_text())["calls"]
     assert (told["cost"], told["possibly_billed"]) == (counts.cost / 1e8, 0)
+
+
+@pytest.mark.parametrize(("at_once", "sizes"), [(50, [5]), (2, [2, 2, 1])])
+@pytest.mark.parametrize("lane", ["batch", "auto"])
+@pytest.mark.parametrize("fake", [{"batch_time": 0.1}], indirect=True)
+def test_a_batch_leaves_as_soon_as_all_jobs_wait_for_it(
+    project: Path, fake: FakeLLM, monkeypatch: pytest.MonkeyPatch, lane: str, at_once: int, sizes: list[int]
+) -> None:
+    monkeypatch.setenv("BATCHMILL_LANE", lane)
+    monkeypatch.setenv("BATCHMILL_LANES", json.dumps({"quiet": 3600, "poll": 0.05, "least": 3}))
+    path = Path(write(project, "openai/m"))
+    path.write_text(path.read_text().replace("concurrency: 50", f"concurrency: {at_once}"))
+
+    assert command(["run", str(path), "--output", "quiet"]) == 0
+
+    live = lane == "auto" and at_once == 2  # too few come together
+    assert sorted(batch.lines for batch in read_batches(state_folder())) == ([] if live else sorted(sizes))
+    assert fake.counts.requests == (FILES if live else 0)
 
 
 def test_requests_that_others_run_come_back_and_none_leaves(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from batchmill import Context, task
@@ -19,9 +23,19 @@ async def greet(name: str, ctx: Context) -> dict[str, Any]:
 
 
 def greet_plainly(name: str, ctx: Context) -> dict[str, Any]:
-    """The same from a process of its own."""
+    """The same from a process of its own, which may come to a bad end."""
+    if name.endswith(("die", "wait")):
+        server.start(MODEL)
+        os.kill(os.getpid(), signal.SIGKILL if name.endswith("die") else signal.SIGSTOP)
     answer = LLM(ctx, cache="off").ask_sync(MODEL, f"Say hello to {name}.", max_tokens=8)
     return {"text": answer.text, "server": server.start(MODEL).pid}
+
+
+def greet_and_stay(folder: str) -> None:
+    """Start the server, tell which processes there are, and stay."""
+    found = {"server": server.start(MODEL).pid, "zygote": os.getppid(), "worker": os.getpid()}
+    Path(folder, "told").write_text(json.dumps(found))
+    signal.pause()
 
 
 def _embed_all(jobs: Iterable[Any], ctx: Context) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -68,6 +71,75 @@ def test_a_picture_of_too_many_pixels_is_not_unpacked(monkeypatch: pytest.Monkey
     monkeypatch.setattr(describing, "_MOST_PIXELS", 100)
     with pytest.raises(ValueError, match="64 x 48 pixels: too many"):
         describe(_picture("red"))
+
+
+def _saved(image: Any, kind: str, **options: Any) -> bytes:
+    target = io.BytesIO()
+    image.save(target, kind, **options)
+    return target.getvalue()
+
+
+def _palette(transparent: int | bytes) -> bytes:
+    image = pil.new("P", (20, 20), 0)
+    image.putpalette([255, 0, 0] + [0, 0, 255] * 255)
+    return _saved(image, "PNG", transparency=transparent)
+
+
+@pytest.mark.usefixtures("_blind")
+@pytest.mark.parametrize(
+    ("picture", "colour"),
+    [
+        (lambda: _saved(pil.new("I;16", (20, 20), 32_768), "PNG"), "grey"),
+        (lambda: _saved(pil.new("I;16", (20, 20), 32_768), "TIFF"), "grey"),
+        (lambda: _saved(pil.new("F", (20, 20), 0.5), "TIFF"), "grey"),
+        (lambda: _saved(pil.new("LA", (20, 20), (200, 128)), "PNG"), "light grey"),
+        (lambda: _saved(pil.new("CMYK", (20, 20), (0, 255, 255, 0)), "JPEG"), "red"),
+        (lambda: _palette(0), "white"),
+        (lambda: _palette(bytes(256)), "white"),
+        (lambda: _palette(1), "red"),
+        (lambda: _picture("white", (20, 20), mode="1"), "white"),
+    ],
+)
+def test_unusual_depths_and_palettes_keep_their_colour(picture: Callable[[], bytes], colour: str) -> None:
+    assert describe(picture()).colours[0].name == colour
+
+
+@pytest.mark.usefixtures("_blind")
+def test_of_an_animation_the_first_picture_counts_and_a_camera_may_be_held_on_its_side() -> None:
+    frames = [pil.new("RGB", (20, 10), colour) for colour in ("red", "blue", "green")]
+    found = describe(_saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert (found.width, found.height, found.colours[0].name) == (20, 10, "red")
+    exif = pil.Exif()
+    exif[0x0112] = 6
+    found = describe(_saved(pil.new("RGB", (80, 40), "green"), "JPEG", exif=exif))
+    assert (found.width, found.height) == (40, 80)
+
+
+@pytest.mark.parametrize("size", [(9000, 4000), (1, 20_000), (20_000, 1)])
+@pytest.mark.parametrize("mode", ["1", "RGB"])
+def test_what_is_looked_at_is_small_however_large_the_picture_is(
+    monkeypatch: pytest.MonkeyPatch, mode: str, size: tuple[int, int]
+) -> None:
+    def read(image: Any) -> None:
+        assert max(image.size) < 2 * describing._READ_AT
+        image.thumbnail((describing._READ_AT, describing._READ_AT))
+        wide = describing._widened(image)
+        assert max(wide.size) <= describing._NARROW * (min(wide.size) + 1)  # else its reader would blow it up
+
+    monkeypatch.setattr(describing, "_text", read)
+    found = describe(_saved(pil.new(mode, size, "white"), "PNG"))
+    assert (found.width, found.height, found.colours[0].name) == (*size, "white")
+
+
+@pytest.mark.usefixtures("_blind")
+def test_whatever_a_decoder_raises_is_told_in_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    png = importlib.import_module("PIL.PngImagePlugin")
+    text = png.PngInfo()
+    text.add_text("comment", "x" * 10_000_000, zip=True)
+    with pytest.raises(ValueError, match="this is no picture that can be read: Decompressed data too large"):
+        describe(_saved(pil.new("RGB", (5, 5)), "PNG", pnginfo=text))
+    with pytest.raises(ValueError, match="it is none of PNG, JPEG"):
+        describe(b"icns and more")
 
 
 @pytest.mark.usefixtures("_blind")

@@ -89,7 +89,7 @@ def test_no_server_outlives_who_started_it(state: Path, smollm2: Path) -> None:
 def test_a_file_that_is_no_model_is_told_with_what_the_server_said(state: Path, tmp_path: Path, smollm2: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF and then nothing")
-    with pytest.raises(UsageError, match="the server of `local/smollm2` ended with exit code") as caught:
+    with pytest.raises(UsageError, match="the server of `local/smollm2` ended: ") as caught:
         server.start(MODEL, ServerOptions(weights=str(broken)))
     assert ".log" in (caught.value.hint or "")
 

@@ -8,7 +8,7 @@ import inspect
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
@@ -76,7 +76,8 @@ class Lane:
         self._arrivals += 1
         if self._count is None:
             self._count = asyncio.get_running_loop().create_future()
-            self._spawn(self._counted(self._count))
+            self._spawn(self._counted(self._count, self._until_quiet()))
+            self._spawn(self._counted(self._count, self._until_all_wait(ctx)))
         if self._asking >= self._least and not self._count.done():
             self._count.set_result(True)
         try:
@@ -84,11 +85,12 @@ class Lane:
         finally:
             self._asking -= 1
 
-    async def _counted(self, count: asyncio.Future[bool]) -> None:
-        await self._until_quiet()
+    async def _counted(self, count: asyncio.Future[bool], end: Awaitable[None]) -> None:
+        await end
         if not count.done():
             count.set_result(False)
-        self._count = None
+        if self._count is count:
+            self._count = None
 
     async def give(self, ctx: Context, line: Line, data: bytes, most: int | None) -> Answer:
         """Put a line into the next batch; returns what came of it."""
@@ -96,7 +98,8 @@ class Lane:
             self._leave()
         future = asyncio.get_running_loop().create_future()
         if not self._given:
-            self._spawn(self._leave_when_quiet())
+            self._spawn(self._leave_after(self._until_quiet()))
+            self._spawn(self._leave_after(self._until_all_wait(ctx)))
         self._given[line.id] = _Given(line, data, most, future)
         self._size += len(data)
         self._arrivals += 1
@@ -124,9 +127,19 @@ class Lane:
             seen = self._arrivals
             await asyncio.sleep(self._quiet)
 
-    async def _leave_when_quiet(self) -> None:
+    async def _until_all_wait(self, ctx: Context) -> None:
+        """Until nobody is left in the run who could bring another request, now or while results are read."""
+        seen = -1
+        while seen != self._arrivals:
+            seen = self._arrivals
+            await ctx.lull()
+            if read := [self._watching[id] for id, watch in self._watches.items() if watch.is_read]:
+                await asyncio.wait(read)
+                seen = -1
+
+    async def _leave_after(self, end: Awaitable[None]) -> None:
         given = self._given
-        await self._until_quiet()
+        await end
         if given is self._given:
             self._leave()
 

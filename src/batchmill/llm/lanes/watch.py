@@ -65,7 +65,7 @@ class Watch:
         self._waiting: dict[bytes, asyncio.Future[Answer]] = {}
         self._wait, self.size = self._poll, len(lines)
         self._cost: int | None = 0
-        self.is_over = self.was_refused = False
+        self.is_over = self.was_refused = self.is_read = False
 
     def wait(self, line: bytes, future: asyncio.Future[Answer] | None = None) -> asyncio.Future[Answer]:
         """What will tell of a line."""
@@ -191,6 +191,7 @@ class Watch:
 
     async def _read(self, look: Look, remote: str) -> None:
         """Bring all results into the cache, and tell who waits for them."""
+        self.is_read = True
         if look.is_full:
             self.was_refused = True
             await asyncio.to_thread(self._store.forget, self._id)

@@ -17,6 +17,7 @@ from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_EVERY = 1.0  # seconds
+_ADOPTED_WITHIN, _SOON = 5.0, 0.002
 _LOOPBACK = "127.0.0.1"
 _PROMPT_CACHE_MIB = 0  # beyond what the slots hold; its default is 8 GB
 
@@ -57,7 +58,13 @@ def _serve(options: dict[str, Any], key: str) -> Any:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process with its parent; leave at once if that is gone already."""
+    """Have the kernel kill this process with its parent; leave at once if that is gone already.
+
+    Whoever is to be the parent may have to adopt it first.
+    """
+    until = time.monotonic() + _ADOPTED_WITHIN
+    while os.getppid() != parent and time.monotonic() < until:
+        time.sleep(_SOON)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:

@@ -1,8 +1,8 @@
 """The embedded chat server as its users see it: one process a machine and set of options, found or started.
 
 Whoever finds no living server starts one. The server holds an exclusive lock on its file, which also says where it
-listens, so that the kernel tells whether it lives; it dies with the process that started it, and the next who asks
-starts another. What runs in that process is in `child`.
+listens, so that the kernel tells whether it lives. One that a job starts dies with the job's run, any other with the
+process that started it, and the next who asks starts another. What runs in that process is in `child`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,9 +22,9 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from batchmill import UsageError
+from batchmill import UsageError, _helpers
 from batchmill.llm.cache import state_folder
 from batchmill.llm.local import cores, weights
 from batchmill.llm.secrets import remember
@@ -31,6 +32,8 @@ from batchmill.llm.secrets import remember
 _LOOK_EVERY = 0.05  # seconds, while a server loads: it takes about one
 _LAST_WORDS = 2000
 _MOST_SLOTS = 4  # unless more are asked for: each holds 90 MB at the default context
+# Ctrl-C is for those who ask, not for the server that they share
+_AWAY: dict[str, Any] = {"stdin": subprocess.DEVNULL, "start_new_session": True}
 _children: dict[Path, tuple[subprocess.Popen[bytes], int]] = {}  # with the process that started each
 
 
@@ -109,21 +112,22 @@ class _Search:
         self._model, self._options = model, options
         self._file = state_folder() / "servers" / _file_name(model, options)
         self._begun = time.monotonic()
-        self._started: subprocess.Popen[bytes] | None = None
+        self._started = 0  # the process that was started here
 
     def look(self) -> Running | None:
         """The living server, if it is ready. Starts one if there is none."""
-        if self._started is not None and self._started.poll() is not None:
-            raise self._failure(f"ended with exit code {self._started.returncode}")
-        if time.monotonic() - self._begun > self._options.start_timeout:
-            if self._started is not None:
-                self._started.kill()
-            raise self._failure(f"was not ready within {self._options.start_timeout:g} s")
         fd = self._open()
         try:
-            if _held_by_another(fd):
-                return _read(fd)
-            self._start(fd)
+            if not _held_by_another(fd):
+                if self._started:
+                    raise self._failure("ended")
+                self._start(fd)
+            elif (found := _read(fd)) is not None:
+                return found
+            if time.monotonic() - self._begun > self._options.start_timeout:
+                if self._started:
+                    os.kill(self._started, signal.SIGKILL)  # it holds the lock, so it lives
+                raise self._failure(f"was not ready within {self._options.start_timeout:g} s")
             return None
         finally:
             os.close(fd)
@@ -134,18 +138,18 @@ class _Search:
 
     def _start(self, lock: int) -> None:
         """Start a server that inherits the lock. This process keeps nothing of it."""
-        told = {**_child_options(self._model, self._options), "lock": lock, "parent": os.getpid()}
+        keeper = _helpers.keeper
+        parent = os.getpid() if keeper is None else keeper.pid
+        told = {**_child_options(self._model, self._options), "lock": lock, "parent": parent}
         os.ftruncate(lock, 0)
+        command = [sys.executable, "-P", "-m", "batchmill.llm.local.child", json.dumps(told)]
+        if keeper is not None:
+            self._started = keeper.adopt(lambda: _start_apart(command, self._log, lock))
+            return
         with open(self._log, "wb") as log:
-            self._started = subprocess.Popen(
-                [sys.executable, "-P", "-m", "batchmill.llm.local.child", json.dumps(told)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[lock],
-                start_new_session=True,  # Ctrl-C is for those who ask, not for the server that they share
-            )
-        _keep(self._file, self._started)
+            child = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=[lock], **_AWAY)
+        self._started = child.pid
+        _keep(self._file, child)
 
     @property
     def _log(self) -> Path:
@@ -161,6 +165,12 @@ class _Search:
             hint=f"`{self._log}` has what it said; another model, such as `extractive/lead`, needs no server",
             code="local/server",
         )
+
+
+def _start_apart(command: list[str], log: Path, lock: int) -> int:
+    """Start a process that is nobody's child here; returns its id."""
+    words = ["/bin/sh", "-c", '"$@" >"$0" 2>&1 & echo $!', str(log), *command]
+    return int(subprocess.run(words, stdout=subprocess.PIPE, pass_fds=[lock], check=True, **_AWAY).stdout)
 
 
 @lru_cache

@@ -13,7 +13,9 @@ _LIMITS = {  # a margin below what the providers document, since base64 makes by
     "gemini": PictureLimits(1_400_000, 2048, 10, (*_COMMON, "image/webp")),  # 20 MB are for the whole request
     "groq": PictureLimits(2_900_000, 2048, 5),
     "ollama": PictureLimits(4_000_000, 1568, 8),
-    "describe": PictureLimits(20_000_000, 4000, 1, (*_COMMON, "image/gif", "image/webp")),
+    "describe": PictureLimits(  # as they are, since their true size and format are told
+        100_000_000, 100_000, 1, (*_COMMON, "image/gif", "image/webp", "image/bmp", "image/tiff")
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchmill import TaskError
+from batchmill.llm.pixels import ROTATED, eight_bits
 from batchmill.workloads.documents.readers.base import Document, Picture, PictureLimits, Wish
 from batchmill.workloads.documents.readers.limits import too_large, unusable
 
@@ -18,7 +19,6 @@ _PIXELS = 100_000_000  # of one image: 400 MB in memory
 _FRAMES = 100
 _QUALITY = 85
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
-_ROTATED = 0x0112  # the tag of EXIF that says how a camera was held
 
 
 def read_image(path: Path, wish: Wish) -> Document:
@@ -56,7 +56,7 @@ def _pictures(image: Any, data: bytes, limits: PictureLimits) -> tuple[Picture, 
         raise too_large(f"it has {frames} pages, more than {_FRAMES}")
     media_type = f"image/{str(image.format).lower()}"
     fits = media_type in limits.types and len(data) <= limits.size and max(image.size) <= limits.side
-    if fits and frames == 1 and image.getexif().get(_ROTATED, 1) == 1:
+    if fits and frames == 1 and image.getexif().get(ROTATED, 1) == 1:
         image.load()  # a truncated one must not be sent
         return (Picture(data, media_type),)
     return tuple(_frame(image, number, limits) for number in range(frames))
@@ -69,7 +69,7 @@ def _frame(image: Any, number: int, limits: PictureLimits) -> Picture:
     if image.size[0] * image.size[1] > _PIXELS:
         raise too_large(f"one of its pages has more than {_PIXELS // 1_000_000} million pixels")
     image.draft("RGB", (limits.side, limits.side))  # a JPEG is read at a fraction of its size
-    return encoded(ImageOps.exif_transpose(image), limits)
+    return encoded(eight_bits(ImageOps.exif_transpose(image)), limits)
 
 
 def encoded(image: Image, limits: PictureLimits) -> Picture:
