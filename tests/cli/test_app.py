@@ -202,3 +202,20 @@ def test_help_does_not_import_what_commands_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_error(closed: str, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m batchmill --help {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == 0
+    assert b"error" not in done.stderr
+
+
+def test_a_full_disk_behind_stdout_is_no_defect() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "batchmill", "schema"], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    assert done.returncode == 5
+    assert done.stderr.startswith(b"error[disk/unwritable]: stdout or a temporary file cannot be written: no space")

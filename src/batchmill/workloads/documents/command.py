@@ -41,6 +41,12 @@ class Way(StrEnum):
     AUTO = "auto"
 
 
+class FailOn(StrEnum):
+    """States that count as a failure of the whole run."""
+
+    SKIPPED = "skipped"
+
+
 class Output(StrEnum):
     """What is said on stdout: answers for people, the results as JSON, or nothing."""
 
@@ -79,6 +85,8 @@ MaxTokens = Annotated[int | None, _option("--max-tokens", metavar="N", text="the
 Seed = Annotated[int | None, _option("--seed", metavar="N", text="for models that take one")]
 Concurrent = Annotated[int | None, _option("--max-concurrent", metavar="N", text="files at one time")]
 Timeout = Annotated[str | None, _option("--timeout", metavar="T", text="time for one file, such as `30s`")]
+Largest = Annotated[str | None, _option("--max-file-size", metavar="SIZE", text="skip what is larger: `5MB`")]
+Retries = Annotated[int | None, _option("--retry-attempts", metavar="N", text="further requests where one fails")]
 Budget = Annotated[str | None, _option("--budget", metavar="MONEY", text="stop before it costs more: `5 USD`")]
 Lane = Annotated[
     Way | None,
@@ -87,6 +95,9 @@ Lane = Annotated[
 Name = Annotated[str | None, _option("--name", metavar="NAME", text="the name of its runs")]
 To = Annotated[str | None, _option("-o", "--to", metavar="FILE", text="where the results go")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="take no result and no reply of earlier runs")]
+FailOnState = Annotated[
+    FailOn | None, _option("--fail-on", metavar="skipped", text="exit with 1 also when jobs ended so")
+]
 Form = Annotated[Format, typer.Option("--format", help="of the results")]
 Said = Annotated[Output, typer.Option("--output", help="what stdout shows")]
 Home = Annotated[str | None, _option("--home", metavar="DIR", text="folder of the runs")]
@@ -114,12 +125,15 @@ def documents_command(
     seed: Seed = None,
     max_concurrent: Concurrent = None,
     timeout: Timeout = None,
+    max_file_size: Largest = None,
+    retry_attempts: Retries = None,
     budget: Budget = None,
     lane: Lane = None,
     name: Name = None,
     to: To = None,
     fmt: Form = Format.JSON,
     fresh: Fresh = False,
+    fail_on: FailOnState = None,
     output: Said = Output.HUMAN,
     home: Home = None,
 ) -> int:
@@ -128,7 +142,14 @@ def documents_command(
     from batchmill.llm.settings import as_environment, load
 
     model = whole_name(model)
-    flags = {"model": model, "max_concurrent": max_concurrent, "timeout_per_file": timeout, "lane": lane}
+    flags = {
+        "model": model,
+        "max_concurrent": max_concurrent,
+        "timeout_per_file": timeout,
+        "max_file_size": max_file_size,
+        "retry_attempts": retry_attempts,
+        "lane": lane,
+    }
     os.environ |= as_environment(flags)  # also for the workers
     settings = load(flags=flags)
     asked = Asked(
@@ -152,12 +173,41 @@ def documents_command(
     wanted, shown = values(asked, settings), output is Output.HUMAN
     if shown and settings.model.startswith("local/"):
         _say_what_it_is(settings.model)
+    folder, file = _target(to, settings.results_directory)
+    if own := _own_results(wanted, folder, file or f"{wanted['name']}-*.{_SUFFIXES[fmt]}"):
+        wanted["files"]["exclude"] = [*wanted["files"].get("exclude", ()), own]
     run = batchmill.run(**wanted, home=home, progress=shown, fresh=fresh)
-    place = Path(to) if to is not None else Path(settings.results_directory) / f"{run.id}.{_SUFFIXES[fmt]}"
-    place.parent.mkdir(parents=True, exist_ok=True)
+    place = folder / (file or f"{run.id}.{_SUFFIXES[fmt]}")
     run.export(place, _SUFFIXES[fmt], shape="files")
     _tell(run, place, output)
-    return run.exit_code
+    return run.exit_code or int(fail_on is not None and run.counts[fail_on] > 0)
+
+
+def _target(to: str | None, usual: str) -> tuple[Path, str]:
+    """The folder of the results, and the file's name; empty: that of the run. Raises UsageError for one that cannot
+    be: after the run it would be late to say so."""
+    from batchmill import UsageError
+
+    is_folder = to is None or Path(to).is_dir() or to.endswith("/")
+    folder = Path(usual if to is None else to) if is_folder else Path(to or "").parent
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "cannot be written" if there.is_dir() else "is no folder"
+        raise UsageError(
+            f"the results cannot go to `{to or folder}`: `{there}` {reason}", hint="`-o FILE` names another place"
+        )
+    return folder, "" if is_folder else Path(to or "").name
+
+
+def _own_results(wanted: dict[str, Any], folder: Path, file: str) -> str:
+    """The pattern of the results that lie among the documents: they are none. Empty where they lie elsewhere."""
+    import glob
+
+    root = wanted["files"].get("directory")
+    below = ".." if root is None else os.path.relpath(os.path.realpath(folder), os.path.realpath(root))
+    if below.split(os.sep)[0] == "..":
+        return ""
+    return f"./{file}" if below == "." else f"./{glob.escape(below)}"
 
 
 def _say_what_it_is(model: str) -> None:

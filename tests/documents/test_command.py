@@ -1,0 +1,63 @@
+"""`batchmill documents` at the terminal: which files it finds, and where its results go."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from batchmill.cli.app import run
+
+
+@pytest.fixture(autouse=True)
+def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two documents, one of them in a folder below; `local` state and settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("STATE", "CONFIG"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / ".xdg"))
+    for variable in [name for name in os.environ if name.startswith("BATCHMILL_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for place in ("one.txt", "below/two.txt"):
+        Path(place).parent.mkdir(exist_ok=True)
+        Path(place).write_text(f"This is {place}.")
+    return tmp_path
+
+
+def documents(*words: str) -> int:
+    return run(["documents", *words, "--prompt", "Sum up.", "--model", "extractive/lead", "--output", "quiet"])
+
+
+def files_in(place: str) -> list[str]:
+    return [result["file"] for result in json.loads(Path(place).read_text())["results"]]
+
+
+def test_a_folder_is_searched_with_those_below_unless_flat() -> None:
+    assert documents(".", "-o", "/dev/null") == 0
+    assert documents(".", "-o", "all.json") == documents(".", "-o", "flat.json", "--flat") == 0
+    assert files_in("all.json") == ["one.txt", "below/two.txt"]
+    assert files_in("flat.json") == ["all.json", "one.txt"]
+
+
+def test_results_among_the_documents_are_no_documents() -> None:
+    for _ in range(2):
+        assert documents(".") == documents(".", "-o", "below/") == documents(".", "-o", "./", "--name", "mine") == 0
+        assert files_in("mine-1.json")[:2] == ["one.txt", "below/two.txt"]
+        Path("one.txt").write_text("Another text: the next run.")
+    assert files_in("results/documents-1.json") == ["one.txt", "below/two.txt"]
+
+
+@pytest.mark.parametrize("place", ["one.txt/results.json", "/dev/null/results.json"])
+def test_results_that_can_go_nowhere_are_told_before_the_run(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert documents(".", "-o", place) == 2
+    assert "is no folder" in capsys.readouterr().err
+    assert not Path(".batchmill").exists()
+
+
+def test_flags_are_above_the_settings_and_skipped_files_can_count_as_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHMILL_MAX_FILE_SIZE", "8")
+    assert documents(".") == 0
+    assert documents(".", "--fail-on", "skipped") == 1
+    assert documents(".", "--fail-on", "skipped", "--max-file-size", "1MB") == 0
