@@ -42,11 +42,13 @@ def test_a_folder_is_searched_with_those_below_unless_flat() -> None:
 
 
 def test_results_among_the_documents_are_no_documents() -> None:
-    for _ in range(2):
-        assert documents(".") == documents(".", "-o", "below/") == documents(".", "-o", "./", "--name", "mine") == 0
-        assert files_in("mine-1.json")[:2] == ["one.txt", "below/two.txt"]
-        Path("one.txt").write_text("Another text: the next run.")
-    assert files_in("results/documents-1.json") == ["one.txt", "below/two.txt"]
+    for place in ("results/", "./", "below/three.json"):
+        for number in (1, 2):
+            assert documents(".", "-o", place) == 0
+            Path("one.txt").write_text(f"Text {number}: the next run.")
+        for written in [*Path().glob("*.json"), *Path().glob("[!.]*/*.json")]:
+            assert files_in(str(written)) == ["one.txt", "below/two.txt"]
+            written.unlink()
 
 
 @pytest.mark.parametrize("place", ["one.txt/results.json", "/dev/null/results.json"])
@@ -54,6 +56,19 @@ def test_results_that_can_go_nowhere_are_told_before_the_run(place: str, capsys:
     assert documents(".", "-o", place) == 2
     assert "is no folder" in capsys.readouterr().err
     assert not Path(".batchmill").exists()
+
+
+def test_a_changed_setting_asks_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = {"task": "documents", "defaults": {"prompt": "Sum up.", "model": "extractive/lead"}}
+    Path("m.yaml").write_text(json.dumps(manifest | {"files": {"directory": "below", "as": "file"}}))
+    assert run(["run", "m.yaml"]) == 0
+    monkeypatch.setenv("BATCHMILL_TEMPERATURE", "0.5")
+    assert run(["plan", "m.yaml"]) == 0
+    assert "parameters changed: temperature" in capsys.readouterr().out
+    assert run(["resume", "m-1"]) == 2
+    assert "settings" in capsys.readouterr().err
+    assert run(["run", "m.yaml", "--output", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == "m-2"
 
 
 def test_flags_are_above_the_settings_and_skipped_files_can_count_as_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from enum import StrEnum
@@ -166,6 +167,7 @@ def documents_command(
             "temperature": temperature,
             "max_tokens": max_tokens,
             "seed": seed,
+            "max_file_size": None if max_file_size is None else settings.max_file_size,
         },
         {"budget": budget},
         name,
@@ -174,7 +176,8 @@ def documents_command(
     if shown and settings.model.startswith("local/"):
         _say_what_it_is(settings.model)
     folder, file = _target(to, settings.results_directory)
-    if own := _own_results(wanted, folder, file or f"{wanted['name']}-*.{_SUFFIXES[fmt]}"):
+    usual = "" if to is None else f"{wanted['name']}-*.{_SUFFIXES[fmt]}"
+    if own := _own_results(wanted, folder, glob.escape(file) or usual):
         wanted["files"]["exclude"] = [*wanted["files"].get("exclude", ()), own]
     run = batchmill.run(**wanted, home=home, progress=shown, fresh=fresh)
     place = folder / (file or f"{run.id}.{_SUFFIXES[fmt]}")
@@ -200,14 +203,14 @@ def _target(to: str | None, usual: str) -> tuple[Path, str]:
 
 
 def _own_results(wanted: dict[str, Any], folder: Path, file: str) -> str:
-    """The pattern of the results that lie among the documents: they are none. Empty where they lie elsewhere."""
-    import glob
-
+    """The pattern of the results that lie among the documents: they are none. Empty where they lie elsewhere. `file`
+    is the pattern of their names; empty: the whole folder is theirs."""
     root = wanted["files"].get("directory")
     below = ".." if root is None else os.path.relpath(os.path.realpath(folder), os.path.realpath(root))
     if below.split(os.sep)[0] == "..":
         return ""
-    return f"./{file}" if below == "." else f"./{glob.escape(below)}"
+    file = file or ("" if below != "." else f"{wanted['name']}-[0-9]*")
+    return "./" + os.path.join("" if below == "." else glob.escape(below), file).rstrip("/")
 
 
 def _say_what_it_is(model: str) -> None:
