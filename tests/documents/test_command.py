@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from batchmill.cli.app import run
+from batchmill.testing import FakeLLM
 
 
 @pytest.fixture(autouse=True)
-def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two documents, one of them in a folder below; `local` state and settings."""
+def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two documents, one of them in a folder below. The command tells its workers by variables what its flags say:
+    they are set back."""
+    before = dict(os.environ)
     monkeypatch.chdir(tmp_path)
     for name in ("STATE", "CONFIG"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / ".xdg"))
     for variable in [name for name in os.environ if name.startswith("BATCHMILL_")]:
         monkeypatch.delenv(variable)
-    monkeypatch.setattr(os, "environ", os.environ.copy())
     for place in ("one.txt", "below/two.txt"):
         Path(place).parent.mkdir(exist_ok=True)
         Path(place).write_text(f"This is {place}.")
-    return tmp_path
+    yield
+    for variable in os.environ.keys() - before.keys():
+        del os.environ[variable]
 
 
 def documents(*words: str) -> int:
@@ -76,3 +81,17 @@ def test_flags_are_above_the_settings_and_skipped_files_can_count_as_failure(mon
     assert documents(".") == 0
     assert documents(".", "--fail-on", "skipped") == 1
     assert documents(".", "--fail-on", "skipped", "--max-file-size", "1MB") == 0
+
+
+def test_fresh_asks_everything_again_and_cache_off_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeLLM() as fake:
+        monkeypatch.setenv("OPENAI_BASE_URL", fake.openai_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+        asked = ("documents", ".", "--prompt", "Sum up.", "--model", "openai/m", "--output", "quiet", "-o", "/dev/null")
+        ways = [(), (), ("--fresh",), ("--fresh",), ("--name", "b"), ("--name", "c", "--cache", "off", "--home", ".c")]
+        counts = []
+        for way in ways:
+            monkeypatch.delenv("BATCHMILL_CACHE", raising=False)
+            assert run([*asked, *way]) == 0
+            counts.append(fake.counts.requests)
+    assert counts == [2, 2, 4, 6, 6, 8]

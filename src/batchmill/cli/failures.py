@@ -70,7 +70,7 @@ def _usage(error: Exception) -> UsageError | None:
 
 def _in_our_words(message: str) -> str:
     """`Invalid value for '--workers': 'x' is not a valid int.` -> ``invalid value for `--workers`: `x` is not ...``."""
-    quoted = re.sub(r"'([^']*)'", r"`\1`", message.rstrip("."))
+    quoted = re.sub(r"'([^']*)'", r"`\1`", message.rstrip(".").replace("Value error, ", ""))
     return quoted[:1].lower() + quoted[1:]
 
 

@@ -48,6 +48,14 @@ class FailOn(StrEnum):
     SKIPPED = "skipped"
 
 
+class Cache(StrEnum):
+    """Whether replies of models are taken from the cache, and kept there."""
+
+    ON = "on"
+    FRESH = "fresh"
+    OFF = "off"
+
+
 class Output(StrEnum):
     """What is said on stdout: answers for people, the results as JSON, or nothing."""
 
@@ -95,9 +103,13 @@ Lane = Annotated[
 ]
 Name = Annotated[str | None, _option("--name", metavar="NAME", text="the name of its runs")]
 To = Annotated[str | None, _option("-o", "--to", metavar="FILE", text="where the results go")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="take no result and no reply of earlier runs")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="do all of it again: take no result and no reply of earlier runs")]
 FailOnState = Annotated[
     FailOn | None, _option("--fail-on", metavar="skipped", text="exit with 1 also when jobs ended so")
+]
+Replies = Annotated[
+    Cache | None,
+    _option("--cache", metavar="on|fresh|off", text="of replies: take none (`fresh`), also keep none (`off`)"),
 ]
 Form = Annotated[Format, typer.Option("--format", help="of the results")]
 Said = Annotated[Output, typer.Option("--output", help="what stdout shows")]
@@ -134,6 +146,7 @@ def documents_command(
     to: To = None,
     fmt: Form = Format.JSON,
     fresh: Fresh = False,
+    cache: Replies = None,
     fail_on: FailOnState = None,
     output: Said = Output.HUMAN,
     home: Home = None,
@@ -150,6 +163,7 @@ def documents_command(
         "max_file_size": max_file_size,
         "retry_attempts": retry_attempts,
         "lane": lane,
+        "cache": cache or (Cache.FRESH if fresh else None),
     }
     os.environ |= as_environment(flags)  # also for the workers
     settings = load(flags=flags)
