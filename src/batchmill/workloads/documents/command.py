@@ -8,7 +8,7 @@ import sys
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,6 +16,7 @@ from batchmill.workloads.documents.asked import Asked, read_schema, values
 
 if TYPE_CHECKING:
     from batchmill import Run
+    from batchmill.llm.settings import Settings
 
 _SHOWN = 20  # answers on a terminal
 _MARKS = {"succeeded": "✓"}
@@ -152,7 +153,6 @@ def documents_command(
     home: Home = None,
 ) -> int:
     """Ask a language model the same of many documents. The same command again does only what is missing."""
-    import batchmill
     from batchmill.llm.settings import as_environment, load
 
     model = whole_name(model)
@@ -186,7 +186,24 @@ def documents_command(
         {"budget": budget},
         name,
     )
-    wanted, shown = values(asked, settings), output is Output.HUMAN
+    return _carried_out(values(asked, settings), settings, Ending(to, fmt, fail_on, output), fresh, home)
+
+
+class Ending(NamedTuple):
+    """Where the results go, as what, which states are a failure, and what is said on stdout."""
+
+    to: str | None
+    fmt: Format
+    fail_on: FailOn | None
+    output: Output
+
+
+def _carried_out(wanted: dict[str, Any], settings: Settings, ending: Ending, fresh: bool, home: str | None) -> int:
+    """Run what is wanted, write the results, and tell them; returns the exit code."""
+    import batchmill
+
+    to, fmt, fail_on, output = ending
+    shown = output is Output.HUMAN
     if shown and settings.model.startswith("local/"):
         _say_what_it_is(settings.model)
     folder, file = _target(to, settings.results_directory)
