@@ -95,3 +95,20 @@ def test_fresh_asks_everything_again_and_cache_off_keeps_nothing(monkeypatch: py
             assert run([*asked, *way]) == 0
             counts.append(fake.counts.requests)
     assert counts == [2, 2, 4, 6, 6, 8]
+
+
+def test_a_wrong_flag_is_told_once_and_a_dead_address_also_where_nothing_else_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert documents(".", "--retry-attempts", "-1") == 2
+    assert capsys.readouterr().err.count("retry_attempts") == 1
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
+    Path("m.yaml").write_text(
+        '{"task": "documents", "defaults": {"prompt": "x", "text": "y", "model": "m"}, "jobs": [{}]}'
+    )
+    for command in (["run", "m.yaml"], ["documents", ".", "--prompt", "x", "--model", "m"]):
+        assert run([*command, "--output", "quiet"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert "nothing listens at 127.0.0.1:9" in said
+        assert "hint: --model local/smollm2" in said

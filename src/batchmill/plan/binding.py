@@ -130,7 +130,9 @@ class Binder:
                 raise Unfit([Fault((), f"its input files cannot be told: {_why(error)}", hint)]) from None
 
     def _fault(self, detail: ErrorDetails) -> Fault:
-        location, name = detail["loc"], self.task.name
+        # without the parts that name a type of a union
+        location = tuple(part for part in detail["loc"] if "[" not in str(part))
+        name = self.task.name
         field = str(location[0]) if location else ""
         if detail["type"] == "extra_forbidden" and len(location) == 1:
             known = ", ".join(f"`{known}`" for known in self.fields) or "it has none"

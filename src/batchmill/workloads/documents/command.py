@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchmill.llm.settings import Settings
 
 _SHOWN = 20  # answers on a terminal
+NOTHING_ASKED = 2  # the exit code where a run cannot even begin: that is told whatever else is
 _MARKS = {"succeeded": "✓"}
 EXAMPLE = (
     "  batchmill documents ./docs --pattern '*.txt' --prompt 'Summarise this document in 2 sentences'\n"
@@ -94,7 +95,9 @@ Temperature = Annotated[float | None, _option("--temperature", metavar="T", text
 MaxTokens = Annotated[int | None, _option("--max-tokens", metavar="N", text="the longest answer")]
 Seed = Annotated[int | None, _option("--seed", metavar="N", text="for models that take one")]
 Concurrent = Annotated[int | None, _option("--max-concurrent", metavar="N", text="files at one time")]
-Timeout = Annotated[str | None, _option("--timeout", metavar="T", text="time for one file, such as `30s`")]
+Timeout = Annotated[
+    str | None, _option("--timeout", "--timeout-per-file", metavar="T", text="time for one file, such as `30s`")
+]
 Largest = Annotated[str | None, _option("--max-file-size", metavar="SIZE", text="skip what is larger: `5MB`")]
 Retries = Annotated[int | None, _option("--retry-attempts", metavar="N", text="further requests where one fails")]
 Budget = Annotated[str | None, _option("--budget", metavar="MONEY", text="stop before it costs more: `5 USD`")]
@@ -165,8 +168,8 @@ def documents_command(
         "lane": lane,
         "cache": cache or (Cache.FRESH if fresh else None),
     }
-    os.environ |= as_environment(flags)  # also for the workers
     settings = load(flags=flags)
+    os.environ |= as_environment(flags)  # also for the workers
     asked = Asked(
         words or (),
         as_files,
@@ -283,6 +286,8 @@ def chosen(
 
 def _tell(run: Run, place: Path, output: Output) -> None:
     counts = run.counts
+    if output is Output.QUIET and run.exit_code == NOTHING_ASKED:
+        typer.echo(f"error: {run.reason}", err=True)
     if output is Output.JSON:
         import tempfile
 
