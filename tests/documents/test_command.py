@@ -112,3 +112,21 @@ def test_a_wrong_flag_is_told_once_and_a_dead_address_also_where_nothing_else_is
         assert said.startswith("error: ")
         assert "nothing listens at 127.0.0.1:9" in said
         assert "hint: --model local/smollm2" in said
+
+
+def test_texts_are_skipped_by_what_describes_images() -> None:
+    asked = [
+        "documents",
+        ".",
+        "--prompt",
+        "What is it?",
+        "--model",
+        "describe/basic",
+        "--output",
+        "quiet",
+        "-o",
+        "r.json",
+    ]
+    assert run(asked) == 0
+    errors = {result["error"] for result in json.loads(Path("r.json").read_text())["results"]}
+    assert errors == {"format: there is no image in it, and `describe/basic` describes nothing else"}
