@@ -166,6 +166,14 @@ def test_an_interrupt_outside_a_run_is_130(call: Call, monkeypatch: pytest.Monke
     assert call("gc").code == 130
 
 
+def test_an_interrupt_that_became_another_error_is_130(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise ValueError("Error building `model` serializer: KeyboardInterrupt: ")
+
+    monkeypatch.setattr(gc, "gc_command", interrupted)
+    assert call("gc").code == 130
+
+
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     code = "import sys, time\nsys.stdin.readline()\nfrom batchmill.cli.app import run\nsys.exit(run(['schema']))"
     child = subprocess.Popen(
