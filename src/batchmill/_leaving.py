@@ -8,7 +8,7 @@ import os
 import sys
 from typing import NoReturn
 
-_ended: list[int] = []
+_ended: list[int] = []  # the code, once there is one
 
 
 def prepare() -> None:
@@ -37,5 +37,5 @@ def _leave() -> None:
     with contextlib.suppress(OSError, ValueError):  # where that fails, the interpreter tells it in its own way
         sys.stdout.flush()
         sys.stderr.flush()
-        for code in _ended:
-            os._exit(code)
+        if _ended:
+            os._exit(_ended[-1])
