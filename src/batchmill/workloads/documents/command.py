@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,8 +16,10 @@ from batchmill.workloads.documents.asked import Asked, read_schema, values
 
 if TYPE_CHECKING:
     from batchmill import Run
+    from batchmill.llm.settings import Settings
 
 _SHOWN = 20  # answers on a terminal
+NOTHING_ASKED = 2  # the exit code where a run cannot even begin: that is told whatever else is
 _MARKS = {"succeeded": "✓"}
 EXAMPLE = (
     "  batchmill documents ./docs --pattern '*.txt' --prompt 'Summarise this document in 2 sentences'\n"
@@ -39,6 +42,20 @@ class Way(StrEnum):
     LIVE = "live"
     BATCH = "batch"
     AUTO = "auto"
+
+
+class FailOn(StrEnum):
+    """States that count as a failure of the whole run."""
+
+    SKIPPED = "skipped"
+
+
+class Cache(StrEnum):
+    """Whether replies of models are taken from the cache, and kept there."""
+
+    ON = "on"
+    FRESH = "fresh"
+    OFF = "off"
 
 
 class Output(StrEnum):
@@ -78,7 +95,11 @@ Temperature = Annotated[float | None, _option("--temperature", metavar="T", text
 MaxTokens = Annotated[int | None, _option("--max-tokens", metavar="N", text="the longest answer")]
 Seed = Annotated[int | None, _option("--seed", metavar="N", text="for models that take one")]
 Concurrent = Annotated[int | None, _option("--max-concurrent", metavar="N", text="files at one time")]
-Timeout = Annotated[str | None, _option("--timeout", metavar="T", text="time for one file, such as `30s`")]
+Timeout = Annotated[
+    str | None, _option("--timeout", "--timeout-per-file", metavar="T", text="time for one file, such as `30s`")
+]
+Largest = Annotated[str | None, _option("--max-file-size", metavar="SIZE", text="skip what is larger: `5MB`")]
+Retries = Annotated[int | None, _option("--retry-attempts", metavar="N", text="further requests where one fails")]
 Budget = Annotated[str | None, _option("--budget", metavar="MONEY", text="stop before it costs more: `5 USD`")]
 Lane = Annotated[
     Way | None,
@@ -86,7 +107,14 @@ Lane = Annotated[
 ]
 Name = Annotated[str | None, _option("--name", metavar="NAME", text="the name of its runs")]
 To = Annotated[str | None, _option("-o", "--to", metavar="FILE", text="where the results go")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="take no result and no reply of earlier runs")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="do all of it again: take no result and no reply of earlier runs")]
+FailOnState = Annotated[
+    FailOn | None, _option("--fail-on", metavar="skipped", text="exit with 1 also when jobs ended so")
+]
+Replies = Annotated[
+    Cache | None,
+    _option("--cache", metavar="on|fresh|off", text="of replies: take none (`fresh`), also keep none (`off`)"),
+]
 Form = Annotated[Format, typer.Option("--format", help="of the results")]
 Said = Annotated[Output, typer.Option("--output", help="what stdout shows")]
 Home = Annotated[str | None, _option("--home", metavar="DIR", text="folder of the runs")]
@@ -114,23 +142,34 @@ def documents_command(
     seed: Seed = None,
     max_concurrent: Concurrent = None,
     timeout: Timeout = None,
+    max_file_size: Largest = None,
+    retry_attempts: Retries = None,
     budget: Budget = None,
     lane: Lane = None,
     name: Name = None,
     to: To = None,
     fmt: Form = Format.JSON,
     fresh: Fresh = False,
+    cache: Replies = None,
+    fail_on: FailOnState = None,
     output: Said = Output.HUMAN,
     home: Home = None,
 ) -> int:
     """Ask a language model the same of many documents. The same command again does only what is missing."""
-    import batchmill
     from batchmill.llm.settings import as_environment, load
 
     model = whole_name(model)
-    flags = {"model": model, "max_concurrent": max_concurrent, "timeout_per_file": timeout, "lane": lane}
-    os.environ |= as_environment(flags)  # also for the workers
+    flags = {
+        "model": model,
+        "max_concurrent": max_concurrent,
+        "timeout_per_file": timeout,
+        "max_file_size": max_file_size,
+        "retry_attempts": retry_attempts,
+        "lane": lane,
+        "cache": cache or (Cache.FRESH if fresh else None),
+    }
     settings = load(flags=flags)
+    os.environ |= as_environment(flags)  # also for the workers
     asked = Asked(
         words or (),
         as_files,
@@ -145,19 +184,67 @@ def documents_command(
             "temperature": temperature,
             "max_tokens": max_tokens,
             "seed": seed,
+            "max_file_size": None if max_file_size is None else settings.max_file_size,
         },
         {"budget": budget},
         name,
     )
-    wanted, shown = values(asked, settings), output is Output.HUMAN
+    return _carried_out(values(asked, settings), settings, Ending(to, fmt, fail_on, output), fresh, home)
+
+
+class Ending(NamedTuple):
+    """Where the results go, as what, which states are a failure, and what is said on stdout."""
+
+    to: str | None
+    fmt: Format
+    fail_on: FailOn | None
+    output: Output
+
+
+def _carried_out(wanted: dict[str, Any], settings: Settings, ending: Ending, fresh: bool, home: str | None) -> int:
+    """Run what is wanted, write the results, and tell them; returns the exit code."""
+    import batchmill
+
+    to, fmt, fail_on, output = ending
+    shown = output is Output.HUMAN
     if shown and settings.model.startswith("local/"):
         _say_what_it_is(settings.model)
+    folder, file = _target(to, settings.results_directory)
+    usual = "" if to is None else f"{wanted['name']}-*.{_SUFFIXES[fmt]}"
+    if own := _own_results(wanted, folder, glob.escape(file) or usual):
+        wanted["files"]["exclude"] = [*wanted["files"].get("exclude", ()), own]
     run = batchmill.run(**wanted, home=home, progress=shown, fresh=fresh)
-    place = Path(to) if to is not None else Path(settings.results_directory) / f"{run.id}.{_SUFFIXES[fmt]}"
-    place.parent.mkdir(parents=True, exist_ok=True)
+    place = folder / (file or f"{run.id}.{_SUFFIXES[fmt]}")
     run.export(place, _SUFFIXES[fmt], shape="files")
     _tell(run, place, output)
-    return run.exit_code
+    return run.exit_code or int(fail_on is not None and run.counts[fail_on] > 0)
+
+
+def _target(to: str | None, usual: str) -> tuple[Path, str]:
+    """The folder of the results, and the file's name; empty: that of the run. Raises UsageError for one that cannot
+    be: after the run it would be late to say so."""
+    from batchmill import UsageError
+
+    is_folder = to is None or Path(to).is_dir() or to.endswith("/")
+    folder = Path(usual if to is None else to) if is_folder else Path(to or "").parent
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "cannot be written" if there.is_dir() else "is no folder"
+        raise UsageError(
+            f"the results cannot go to `{to or folder}`: `{there}` {reason}", hint="`-o FILE` names another place"
+        )
+    return folder, "" if is_folder else Path(to or "").name
+
+
+def _own_results(wanted: dict[str, Any], folder: Path, file: str) -> str:
+    """The pattern of the results that lie among the documents: they are none. Empty where they lie elsewhere. `file`
+    is the pattern of their names; empty: the whole folder is theirs."""
+    root = wanted["files"].get("directory")
+    below = ".." if root is None else os.path.relpath(os.path.realpath(folder), os.path.realpath(root))
+    if below.split(os.sep)[0] == "..":
+        return ""
+    file = file or ("" if below != "." else f"{wanted['name']}-[0-9]*")
+    return "./" + os.path.join("" if below == "." else glob.escape(below), file).rstrip("/")
 
 
 def _say_what_it_is(model: str) -> None:
@@ -199,6 +286,8 @@ def chosen(
 
 def _tell(run: Run, place: Path, output: Output) -> None:
     counts = run.counts
+    if output is Output.QUIET and run.exit_code == NOTHING_ASKED:
+        typer.echo(f"error: {run.reason}", err=True)
     if output is Output.JSON:
         import tempfile
 
