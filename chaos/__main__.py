@@ -132,7 +132,9 @@ class Round:
         return [int(line) for line in self.log.read_text().split()]
 
     def _ledger(self) -> Path:
-        return self.folder / ".batchmill" / "runs" / "chaos-1" / "ledger.db"
+        """That of the first run that has one: a kill while a run is made leaves its folder without, and its number."""
+        runs = self.folder / ".batchmill" / "runs"
+        return next(iter(sorted(runs.glob("chaos-*/ledger.db"))), runs / "none")
 
     def _rows(self, query: str) -> list[tuple[object, ...]]:
         if not self._ledger().exists():

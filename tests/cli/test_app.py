@@ -166,6 +166,14 @@ def test_an_interrupt_outside_a_run_is_130(call: Call, monkeypatch: pytest.Monke
     assert call("gc").code == 130
 
 
+def test_an_interrupt_that_became_another_error_is_130(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise ValueError("Error building `model` serializer: KeyboardInterrupt: ")
+
+    monkeypatch.setattr(gc, "gc_command", interrupted)
+    assert call("gc").code == 130
+
+
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     code = "import sys, time\nsys.stdin.readline()\nfrom batchmill.cli.app import run\nsys.exit(run(['schema']))"
     child = subprocess.Popen(
@@ -202,3 +210,20 @@ def test_help_does_not_import_what_commands_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_error(closed: str, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m batchmill --help {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == 0
+    assert b"error" not in done.stderr
+
+
+def test_a_full_disk_behind_stdout_is_no_defect() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "batchmill", "schema"], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    assert done.returncode == 5
+    assert done.stderr.startswith(b"error[disk/unwritable]: stdout or a temporary file cannot be written: no space")

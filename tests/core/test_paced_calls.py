@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from batchmill.core.calls import Granted
 from batchmill.model.events import LimitSeen
 from batchmill.model.limits import Limits, QuotaLimit, Rate
 from tests.core.traffic import QUOTA, Bucket, Run, World
@@ -223,3 +226,23 @@ def test_the_calls_in_flight_of_a_dead_run_are_free_again() -> None:
     before = living.answered
     world.after(2.0)
     assert living.answered - before >= 0.8 * 4 / 0.2 * 2
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("share", "says", "least"), [(0.01, 0.0, 70.0), (0.01, 1.0, 25.0), (0.03, 1.0, 3.0)])
+@pytest.mark.parametrize("told", [None, 100.0])
+def test_refusals_that_have_nothing_to_do_with_the_rate_do_not_bring_it_down(
+    told: float | None, share: float, says: float, least: float, shared: bool
+) -> None:
+    world = World(shared=shared)
+
+    def serve(run: Run, granted: Granted) -> None:
+        wait = says if world.chance.random() < share else None
+        world.clock.after(world.latency, partial(run.ends, granted, wait))
+
+    world.serve = serve
+    run = world.run(limits(told), callers=10)
+    world.after(60.0)
+    before = run.answered
+    world.after(240.0)
+    assert (run.answered - before) / 240 >= least

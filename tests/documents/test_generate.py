@@ -50,6 +50,13 @@ def test_a_workflow_says_the_same(prompt: str) -> None:
     }
 
 
+def test_folders_below_are_part_of_a_workflow_s_pattern() -> None:
+    asked = manifest(prompt="Summarise")
+    asked["files"]["recursive"] = True
+    (task,) = parse_yaml(workflow(asked)).value["tasks"]
+    assert task["params"]["file_pattern"] == "**/*.txt"
+
+
 def test_a_workflow_cannot_say_everything() -> None:
     asked = manifest(prompt="Summarise")
     asked["files"]["exclude"] = ["*.bak"]

@@ -68,6 +68,13 @@ def test_what_is_read_on_the_spot_is_what_a_process_of_its_own_would_read(data: 
         assert small is None or small == readers.read(str(path), Wish(), 60)
 
 
+def test_a_folder_that_is_called_like_a_text_leaves_nothing_open(tmp_path: Path) -> None:
+    (tmp_path / "folder.txt").mkdir()
+    before = set(os.listdir("/proc/self/fd"))
+    assert readers.read_small(str(tmp_path / "folder.txt"), 100) is None
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
 def test_only_small_plain_text_is_read_on_the_spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     (tmp_path / "folder.txt").mkdir()

@@ -171,7 +171,7 @@ def test_closing_does_not_wait_for_a_slow_import(tmp_path: Path) -> None:
     with Rig(tmp_path, more={"slow": source}):
         until((tmp_path / "begun").exists)
         began = time.monotonic()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60  # the import takes 1000 s
     assert not [p for p in linux.children("self") if alive(p)]
 
 

@@ -166,6 +166,10 @@ def test_fresh_takes_no_result_of_another_run(project: Project) -> None:
 
     assert Counter(project.done()) == {"0": 2, "1": 2, "2": 2, "3": 1}
 
+    project.run("batch.yaml", "--fresh")
+
+    assert Counter(project.done()) == {"0": 3, "1": 3, "2": 3, "3": 2}
+
 
 @pytest.mark.parametrize(("reuse", "executed"), [("any", 3), ("name", 6), ("never", 6)])
 def test_reuse_says_whose_results_count(project: Project, reuse: str, executed: int) -> None:

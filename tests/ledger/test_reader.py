@@ -15,7 +15,7 @@ from batchmill.ledger.paths import RunPaths
 from batchmill.ledger.reader import SUCCEEDED, LedgerReader
 from batchmill.ledger.records import Selection
 from batchmill.model.facts import AttemptEnded, JobDue, StepSaved
-from batchmill.model.jobs import FileIdentity, PlannedJob, SavedStep, Source
+from batchmill.model.jobs import FileIdentity, SavedStep, Source
 from batchmill.model.states import Mode
 from tests.ledger.conftest import OFFSET, Written, ending, failure, key_of, planned, writing
 
@@ -142,11 +142,3 @@ def test_what_is_no_ledger_is_said(tmp_path: Path, paths: RunPaths) -> None:
     (tmp_path / "ledger.db").write_bytes(b"x" * 5000)
     with pytest.raises(LedgerError, match="not a database"):
         LedgerReader(tmp_path / "ledger.db")
-
-
-def test_bindings_and_names(written: Written) -> None:
-    jobs: list[PlannedJob] = [planned(1), planned(2, task="other", version="2"), planned(3)]
-    written.plan(*jobs)
-    with LedgerReader(written.paths.ledger) as reader:
-        assert reader.bindings() == [("noop", "process", "1"), ("other", "process", "2")]
-        assert (reader.number_of("job-2"), reader.number_of("job-9")) == (2, None)

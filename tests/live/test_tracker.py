@@ -126,8 +126,7 @@ def test_failures_are_numbered_and_the_latest_kept(clock: Clock) -> None:
 
 
 def test_groups_are_counted_and_their_number_is_bounded(clock: Clock) -> None:
-    tracker = Tracker(clock, groups={"a": GroupFacts(1, 5, 0)})
-    tracker.set_groups({"b": 3})
+    tracker = Tracker(clock, groups={"a": GroupFacts(1, 5, 0), "b": GroupFacts(0, 3, 0)})
     tracker.publish([published(1, group="a"), published(2, JobState.FAILED, group="b")])
     assert tracker.facts().groups == {"a": (2, 5, 0), "b": (1, 3, 1)}
     tracker.publish(published(n, group=f"g{n}") for n in range(3000))

@@ -11,7 +11,7 @@ import pytest
 
 from batchmill import QuotaLimit, Rate, UsageError
 from batchmill.llm import endpoints
-from batchmill.llm.endpoints import Known, Route, known_providers, register, resolve
+from batchmill.llm.endpoints import Known, Route, register, resolve
 from batchmill.llm.providers.anthropic import Anthropic
 from batchmill.llm.providers.base import Endpoint
 from batchmill.llm.providers.openai import OpenAI
@@ -47,8 +47,7 @@ def test_a_provider_is_found_where_it_usually_is(model: str, environ: dict[str, 
 
 
 def test_every_provider_in_the_cloud_needs_its_key_and_says_which() -> None:
-    for name in known_providers():
-        known = endpoints._KNOWN[name]
+    for name, known in endpoints._KNOWN.items():
         if known.paid:
             with pytest.raises(UsageError, match=f"no key for `{name}`") as caught:
                 _resolve(f"{name}/m")

@@ -21,6 +21,7 @@ KEYS: list[tuple[str, Any, str, str, Any]] = [  # key, default, variable, a text
     ("connect_timeout", 10.0, "BATCHMILL_CONNECT_TIMEOUT", "500ms", 0.5),
     ("read_timeout", 120.0, "BATCHMILL_READ_TIMEOUT", "60", 60.0),
     ("retry_attempts", 3, "BATCHMILL_RETRY_ATTEMPTS", "0", 0),
+    ("cache", "on", "BATCHMILL_CACHE", "off", "off"),
     ("default_pattern", "*", "BATCHMILL_DEFAULT_PATTERN", "*.txt", "*.txt"),
     ("results_directory", "results", "BATCHMILL_RESULTS_DIRECTORY", "out", "out"),
     ("model", "local/smollm2", "BATCHMILL_MODEL", "ollama/llama3.2", "ollama/llama3.2"),

@@ -117,6 +117,7 @@ def test_links_are_not_followed_out_of_the_root_and_count_once(tree: Path) -> No
     (models / "z_data2.yaml").symlink_to(models / ".hidden.yaml")
     (models / "z_loop").symlink_to(models)
     (models / "z_dead.yaml").symlink_to(models / "nothing")
+    (models / "z_itself.yaml").symlink_to(models / "z_itself.yaml")
     found = paths(tree, directory="models", pattern="*.yaml", recursive=True, exclude=["old_*", "sub"])
     assert found == ["models/a.yaml", "models/b.yaml", "models/z_data.yaml"]
 

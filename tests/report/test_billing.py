@@ -75,3 +75,13 @@ def test_a_run_without_requests_has_no_bill(small_run: RunView) -> None:
     assert record(None) is None
     billing = gather(RunView(small_run)).billing
     assert billing is None or rows(billing)
+
+
+def test_requests_without_an_answer_are_their_model_s_though_only_their_quota_is_known(make_ledger: MakeLedger) -> None:
+    ledger = make_ledger()
+    job = ledger.job("a")
+    for number, (state, usage) in enumerate([("settled", {"model": "p/m"}), ("unknown", {})], 1):
+        fields = {"id": number, "state": state, "cost": CENT, "usage": json.dumps(usage), "tokens": 5}
+        ledger.insert("calls", job=job, quota="p/m/0123abcd", key="k", reserved=NOON, **fields)
+    calls = summarise(RunView(ledger.close()))["calls"]
+    assert {name: part["requests"] for name, part in calls["models"].items()} == {"p/m": 2}

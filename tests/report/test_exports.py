@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from batchmill.errors import HomeError, UsageError
 from batchmill.model.text import clean
 from batchmill.report.cells import cell, markdown_cell, text_cell
 from batchmill.report.exports import FORMATS, Format, export, write_export
+from batchmill.report.files import written_whole
 from batchmill.report.query import RunView
 
 from .conftest import MakeLedger
@@ -307,3 +309,14 @@ def test_memory_does_not_grow_with_the_number_of_jobs(
         tracemalloc.stop()
     assert peak < 4_000_000
     assert (tmp_path / "out").stat().st_size > 40 * jobs
+
+
+def test_a_pipe_or_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with written_whole(pipe) as out:
+        out.write("told")
+    assert os.read(reader, 100) == b"told"
+    assert pipe.is_fifo()
+    os.close(reader)

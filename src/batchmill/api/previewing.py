@@ -24,7 +24,6 @@ from batchmill.model.states import JobState
 from batchmill.plan.keys import digest_file, finish_key
 from batchmill.report.query import RunView
 
-STATUSES = ("new", "changed", "again", "done", "held", "invalid")
 _TO_RUN = ("new", "changed", "again")
 _CHUNK = 1000
 _NAMES = 3  # of changed parameters in a reason

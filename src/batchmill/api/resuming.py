@@ -26,8 +26,8 @@ from batchmill.plan.plan import build
 def resume(home: Path, reference: str, invocation: Invocation, display: Display) -> Finished:
     """Continue a run, whether or not it is the newest of its name.
 
-    Raises RunNotFound, RunHeld, and UsageError when its code or input files have changed since it was planned, or
-    when its functions live only in the Python session that started it.
+    Raises RunNotFound, RunHeld, and UsageError when its code, settings or input files have changed since its planning,
+    or when its functions live only in the Python session that started it.
     """
     paths = find(home, reference)
     with LedgerReader(paths.ledger) as reader:
@@ -35,7 +35,7 @@ def resume(home: Path, reference: str, invocation: Invocation, display: Display)
     batch = _stored_batch(paths, row)
     if batch.plan.digest != row.plan_digest:
         raise UsageError(
-            f"the code, the tables or the input files of run `{paths.id}` have changed since it was planned",
+            f"code, settings, tables or input files of run `{paths.id}` have changed since it was planned",
             hint="`batchmill run` starts the next run of that name, which takes over what is still valid",
             code="run/changed",
         )

@@ -61,7 +61,7 @@ class Invocation(NamedTuple):
     home: Path
     choice: Choice | None = None
     keep_failed: bool = False
-    fresh: bool = False  # results of other runs do not count
+    fresh: bool = False  # results of other runs do not count, nor those of this one where it is finished
     inline: bool = False  # in this process, for a debugger
     drain_grace: float = 30.0
 
@@ -72,7 +72,6 @@ class Finished(NamedTuple):
     run: Run
     exit_code: int
     nothing_to_do: bool = False
-    new_run: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -102,9 +101,9 @@ def execute(
     plugins.refuse_inside_import()
     _refuse_missing_tasks(batch)
     home = Home(invocation.home)
-    paths, new, lease = _leased_run(home, batch)
+    paths, lease = _leased_run(home, batch, invocation.fresh)
     with lease:
-        return invoke(paths, lease, batch, invocation, display, observers, opened)._replace(new_run=new)
+        return invoke(paths, lease, batch, invocation, display, observers, opened)
 
 
 def _refuse_missing_tasks(batch: Batch) -> None:
@@ -117,32 +116,34 @@ def _refuse_missing_tasks(batch: Batch) -> None:
         )
 
 
-def _leased_run(home: Home, batch: Batch) -> tuple[RunPaths, bool, Lease]:
-    """The run to drive, whether it is new, and its lease: of drivers that start together one makes it."""
+def _leased_run(home: Home, batch: Batch, fresh: bool) -> tuple[RunPaths, Lease]:
+    """The run to drive, and its lease: of drivers that start together one makes it."""
     _ = batch.plan.digest  # may walk many files: not while others wait
     with home.choosing():
-        paths, new = _run_of(home, batch)
-        return paths, new, acquire(paths)
+        paths = _run_of(home, batch, fresh)
+        return paths, acquire(paths)
 
 
-def _run_of(home: Home, batch: Batch) -> tuple[RunPaths, bool]:
-    """The newest run of the batch's name, if its plan is this one; else a new run. And whether it is new."""
+def _run_of(home: Home, batch: Batch, fresh: bool) -> RunPaths:
+    """The newest run of the batch's name, if its plan is this one (and it is not finished, where `fresh` is wanted);
+    else a new run."""
     earlier = home.runs_of(batch.name)[-1:]
     for paths in earlier:
         with LedgerReader(paths.ledger) as reader:
             row = reader.run()
-        if row.plan_digest == batch.plan.digest and row.task == _task_name(batch):
-            return paths, False
+        done = fresh and row.state is RunState.FINISHED
+        if row.plan_digest == batch.plan.digest and row.task == _task_name(batch) and not done:
+            return paths
     with ExitStack() as stack:
         unfinished = [old for old in earlier if not _is_finished(old)]
         for old in unfinished:
             stack.enter_context(acquire(old))
         paths = home.create_run(_new_run(batch))
-        for old in earlier:
+        for old in () if fresh else earlier:
             copy_steps(paths, old)
         for old in unfinished:  # its manifest was edited: `run` does not continue it any more
             set_run_state(old, RunState.SUPERSEDED, "its manifest was edited")
-    return paths, True
+    return paths
 
 
 def _task_name(batch: Batch) -> str:

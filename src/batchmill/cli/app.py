@@ -56,8 +56,20 @@ def run(argv: Sequence[str]) -> int:
     except BatchmillError as error:
         return failures.tell(error, argv)
     except Exception as error:  # noqa: BLE001 - the one place where what nobody expected becomes a message
+        if _was_interrupted(error):
+            sys.stderr.write("interrupted\n")
+            return INTERRUPTED
         return failures.tell_unexpected(error, argv)
     return code
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether this is but a Ctrl-C: pydantic makes an error of its own of one that comes while it builds a model."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _invoke(argv: list[str]) -> int:

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from batchmill.cli.output import Output, say, write
+from batchmill.errors import UsageError
 
 if TYPE_CHECKING:
     from batchmill.api.running import Finished
@@ -32,6 +33,8 @@ def finish(finished: Finished, output: Output, fail_on: FailOn | None = None) ->
     from batchmill.report.query import RunView
 
     run = finished.run
+    if output is Output.QUIET and finished.exit_code == UsageError.exit_code:
+        write(f"error: {run.reason}", sys.stderr)  # no job could begin: whoever called must learn why
     for warning in finished.warnings:
         say(output, f"warning: {warning}")
     with RunView(run.folder) as view:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Sequence
@@ -9,10 +10,11 @@ from itertools import pairwise
 from typing import Any
 
 from batchmill.cli.output import wants_colour
-from batchmill.errors import BatchmillError, InternalError, ManifestError, UsageError
+from batchmill.errors import BatchmillError, HomeError, InternalError, ManifestError, UsageError
 from batchmill.model.text import clean, one_line
 
 SCHEMA_VERSION = 1
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})  # none of them is our mistake
 
 
 def tell(error: BatchmillError, argv: Sequence[str]) -> int:
@@ -22,9 +24,9 @@ def tell(error: BatchmillError, argv: Sequence[str]) -> int:
 
 
 def tell_unexpected(error: Exception, argv: Sequence[str]) -> int:
-    """Tell an error that nobody mapped: one of the parser's, or a defect, whose traceback goes to a file."""
-    usage = _usage(error)
-    return tell(usage or _defect(error), argv)
+    """Tell an error that nobody mapped: one of the parser's or of the disk, or a defect, whose traceback goes to a
+    file."""
+    return tell(_usage(error) or _of_the_disk(error) or _defect(error), argv)
 
 
 def _wants_json(argv: Sequence[str]) -> bool:
@@ -68,7 +70,7 @@ def _usage(error: Exception) -> UsageError | None:
 
 def _in_our_words(message: str) -> str:
     """`Invalid value for '--workers': 'x' is not a valid int.` -> ``invalid value for `--workers`: `x` is not ...``."""
-    quoted = re.sub(r"'([^']*)'", r"`\1`", message.rstrip("."))
+    quoted = re.sub(r"'([^']*)'", r"`\1`", message.rstrip(".").replace("Value error, ", ""))
     return quoted[:1].lower() + quoted[1:]
 
 
@@ -79,6 +81,16 @@ def _near_option(error: Exception, option: str) -> str:
     names = [name for parameter in context.command.params for name in parameter.opts] if context else []
     otherwise = f"`{context.command_path if context else 'batchmill'} --help` lists its options"
     return did_you_mean(option, [name for name in names if name.startswith("--")]) or otherwise
+
+
+# --- what the disk says ----------------------------------------------------------------------------------------------
+
+
+def _of_the_disk(error: Exception) -> HomeError | None:
+    if not isinstance(error, OSError) or error.errno not in _DISK:
+        return None
+    where = f"`{error.filename}`" if error.filename else "stdout or a temporary file"
+    return HomeError(f"{where} cannot be written: {(error.strerror or '').lower()}", code="disk/unwritable")
 
 
 # --- what nobody expected --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -37,7 +38,9 @@ _Pilot = Annotated[
 ]
 _Yes = Annotated[bool, typer.Option("--yes", "-y", help="go on after the pilot without asking")]
 _KeepFailed = Annotated[bool, typer.Option("--keep-failed", help="do not run failed jobs again")]
-_Fresh = Annotated[bool, typer.Option("--fresh", help="do not take results of other runs")]
+_Fresh = Annotated[
+    bool, typer.Option("--fresh", help="do all of it again: take no result and no reply of earlier runs")
+]
 _Inline = Annotated[bool, typer.Option("--inline", help="in this process, one job at a time, for a debugger")]
 
 
@@ -85,6 +88,8 @@ def run_command(
     choice = choice_of(only, group, limit, sample)
     if inline:
         say_inline(output)
+    if fresh:
+        os.environ.setdefault("BATCHMILL_CACHE", "fresh")  # for the workers: replies of models are not taken either
     invocation = Invocation(home_path(home), choice, keep_failed, fresh, inline)
     batch = from_file(file, changes)
     if pilot is None:

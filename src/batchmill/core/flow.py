@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchmill.core.pace import Pacer
+from batchmill.core.witness import DRAINED, MEASURED, SAFETY, Witness
 from batchmill.model.limits import Rate
 
 FIRST_BURST = 5.0  # units at once after a rest, until more is known
 BURST_SHARE = 0.8  # seconds' worth: who counts by the second holds one second's worth, and clocks are not exact
 LONGEST_BURST = 60.0  # seconds' worth
 BURST_GROWTH = 0.03  # units, with every unit that passes
-SAFETY = 0.97  # of a measured rate: an almost empty bucket refuses whoever is early by a hair
-MEASURED = 20.0  # units between two refusals: from then on their rate is a measurement
-DRAINED = 1.0  # seconds of its rate that a service may hold in its bucket
 REGROWTH = 0.04  # of the rate, a second; a quarter of that after each further search
 WELL_MEASURED = 2  # searches that a measured share of refusals is worth
 LEAST_STEP = 0.85  # a measurement may be low: a full bucket does not count what it spills
@@ -24,6 +22,7 @@ HEARD = 1.0  # seconds after which a refusal is known: no model has to think abo
 ENOUGH = 6.0  # units on their way when the first is refused: from then on the refused share is a measurement
 MEANWHILE = 0.4  # of the rate, until that share is known
 LEAST_SHARE = 0.2  # of what was sent is admitted, whatever that share seems to be
+SLACK = 1.1  # times an answer took: so long another may take
 INFINITY = float("inf")
 _KEPT: tuple[str, ...] = ("arrival", "burst", "bound", "learned", "lowered", "since", "passed", "refusals", "searches")
 _KEPT += ("grown", "quickest", "proven", "tried", "sent", "lost", "floor", "judged")
@@ -55,9 +54,13 @@ class Flow:
         self.grown = 0.0  # when `learned` was last made to grow
         self.quickest = 0.0  # seconds that any answer took at least; 0: there was none
         self.proven = 0.0  # units a second that nothing speaks against
-        self.tried = self.sent = self.lost = 0.0  # the speed before the last refusal, the units that were on their
-        self.floor = 0.0  # way then, those of them that were refused, what was surely admitted a second,
-        self.judged = INFINITY  # and when all of that will be known
+        # what the last refusal will have taught, once all that was on its way then is answered
+        self.tried = 0.0  # units a second before it
+        self.sent = 0.0  # units that were on their way
+        self.lost = 0.0  # of them, those that were refused
+        self.floor = 0.0  # units a second that were surely admitted
+        self.judged = INFINITY  # when all of this is known
+        self.witness = Witness()
 
     def know(self, rate: Rate | None, burst: float | None = None, confirmed: bool = False) -> None:
         """The limit as it is known now; `confirmed` by the service, or what the user says of it."""
@@ -94,6 +97,7 @@ class Flow:
         if self.since < 0.0:
             self.since = now
         self.passed += units
+        self.witness.passes(now, units)
         if self._pacer is not None:
             self._pacer.take(now, units)
             if self.burst < self.bound:
@@ -102,6 +106,7 @@ class Flow:
     def give_back(self, units: float) -> None:
         """Return units that were taken but not used."""
         self.passed -= units
+        self.witness.takes_back(units)
         if self._pacer is not None:
             self._pacer.give_back(units)
 
@@ -113,37 +118,47 @@ class Flow:
             self.burst = max(self.burst, self.bound)
             self._set_pace()
 
-    def refused(self, left: float, now: float, units: float = 1.0) -> None:
-        """The service did not admit `units` that left at `left`."""
+    def refused(self, left: float, now: float, units: float = 1.0, resumes: float = 0.0) -> None:
+        """The service did not admit `units` that left at `left`. Nothing leaves before `resumes`."""
         self.passed -= units
+        self.witness.takes_back(units)
         if left <= self.lowered:
             self.lost += units
             return
-        if self.judged < INFINITY and self.learned is not None:  # nothing is left still
-            self.judged, self.lowered, self.learned = now + 1.1 * (now - left), now, self.learned / 2
+        if self.judged < INFINITY and self.learned is not None:  # even what leaves meanwhile is refused
+            self.judged, self.lowered, self.learned = _all_known(left, now), now, self.learned / 2
             self._set_pace()
+            return
+        if self.witness.acquits(self.speed, self.passed, left, now):
+            self.since, self.passed, self.searches = max(now, resumes), 0.0, max(0, self.searches - 1)
             return
         only_burst = not self.refusals and units < self.burst and self.passed < self.burst + units * FIRST_BURST
         if self.speed is None or not only_burst:
-            self.tried, self.sent, self.lost = self.speed or 0.0, (self.speed or 0.0) * (now - left), units
-            if self._known is not None and max(self.sent, self.refusals and self.passed) >= ENOUGH * units:
-                self.floor = self._admitted(left, min(now - left, DRAINED) if self.refusals else DRAINED)
-                self.judged = now + 1.1 * (now - left)
-                self.learned = self.tried * MEANWHILE
-            else:
-                self.learned = self._lower(max(left - self.since, 1e-3))
+            self._slow_down(left, now, units)
         self.refusals += 1
         self.burst, self.bound = 1.0, max(1.0, self.bound / 2)
-        self.lowered = self.since = self.grown = now
+        self.lowered, self.since, self.grown = now, max(now, resumes), now
         self.passed = 0.0
         self._set_pace()
+
+    def _slow_down(self, left: float, now: float, units: float) -> None:
+        """Wait for the share that is refused of what is on its way, where that is enough; else measure, or guess."""
+        speed = self.speed or 0.0
+        self.tried, self.sent, self.lost = speed, speed * (now - left), units
+        if self._known is not None and max(self.sent, self.refusals and self.passed) >= ENOUGH * units:
+            self.floor = self._admitted(left, min(now - left, DRAINED) if self.refusals else DRAINED)
+            self.judged = _all_known(left, now)
+            self.learned = speed * MEANWHILE
+        else:
+            self.learned = self._lower(max(left - self.since, 1e-3))
+            self.learned = self.learned and max(self.learned, self.witness.sure)
 
     def _admitted(self, until: float, spare: float) -> float:
         """Units a second that passed until then, beside what a bucket held at first: no more than the true rate."""
         passed = self.passed - self.sent
         if passed < MEASURED:
             return 0.0
-        return passed / (until - self.since + spare) * SAFETY
+        return passed / max(until - self.since + spare, DRAINED) * SAFETY
 
     def _lower(self, elapsed: float) -> float | None:
         speed, measured = self.speed, self.passed / elapsed
@@ -174,7 +189,7 @@ class Flow:
         """All is known of what was on its way at the last refusal."""
         least = LEAST_STEP if self.refusals > 1 else LEAST_SHARE
         share = max(least, 1.0 - (self.lost - 0.5) / self.sent)
-        self.learned = min(max(self.floor, self.tried * share * SAFETY), self.tried * SAFETY)
+        self.learned = min(max(self.floor, self.witness.sure, self.tried * share * SAFETY), self.tried * SAFETY)
         self.judged, self.lowered, self.grown = INFINITY, now, now
         self.searches = max(self.searches + 1, WELL_MEASURED if self.sent >= MEASURED else 1)
         self._set_pace()
@@ -215,16 +230,23 @@ class Flow:
     def restart(self, now: float) -> None:
         """The clock began anew."""
         self.arrival = self.lowered = self.since = -1.0
+        self.witness.restart()
         self.passed, self.grown, self.judged = 0.0, now, INFINITY
 
     def dump(self) -> list[float | None]:
         """The state as plain numbers, for another process."""
         if self._pacer is not None:
             self.arrival = self._pacer.arrival
-        return [getattr(self, name) for name in _KEPT]
+        return [*(getattr(self, name) for name in _KEPT), *self.witness.dump()]
 
     def load(self, state: Sequence[float | None]) -> None:
         """Take over what `dump` gave; `know` comes after it."""
         for name, value in zip(_KEPT, state, strict=False):
             setattr(self, name, value)
+        self.witness.load(state[len(_KEPT) :])
         self._pacer = None
+
+
+def _all_known(left: float, now: float) -> float:
+    """When all that left before now is answered, going by what left at `left` and was answered now."""
+    return now + SLACK * (now - left)

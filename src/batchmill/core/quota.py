@@ -97,9 +97,9 @@ class Quota:
         remaining = told.seen.remaining_tokens
         ran_out = remaining is not None and remaining < told.tokens
         if self.tokens.speed is not None and (ran_out or self.requests.speed is None):
-            self.tokens.refused(left, now, told.tokens)
+            self.tokens.refused(left, now, told.tokens, self.paused_until)
         else:
-            self.requests.refused(left, now)
+            self.requests.refused(left, now, 1.0, self.paused_until)
 
     def _day_is_used(self, now: float, tokens: float) -> bool:
         if now >= self.day_ends:

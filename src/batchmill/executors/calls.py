@@ -111,7 +111,7 @@ class Call:
             )
         try:
             with self._waits:
-                ack = self._port.ask(self._asked._replace(at=time.monotonic()))
+                ack = self._port.ask(self._asked)
             return self._admitted(ack)
         except BaseException:
             self._withdraw()
@@ -120,7 +120,7 @@ class Call:
     async def __aenter__(self) -> Call:
         try:
             with self._waits:
-                ack = await self._port.ask_later(self._asked._replace(at=time.monotonic()))
+                ack = await self._port.ask_later(self._asked)
             return self._admitted(ack)
         except BaseException:
             self._withdraw()

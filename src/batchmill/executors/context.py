@@ -125,7 +125,7 @@ class Context:
     @property
     def idempotency_key(self) -> str:
         """The same text in every attempt of this job, another one in each step. A call has its own."""
-        return self._idempotency_key(f"step:{_STEP.get()}" if _STEP.get() else "")
+        return self._idempotency_key(f"step:{_STEP.get()}") if _STEP.get() else self._job_key
 
     @cached_property
     def tmp(self) -> Path:
@@ -202,7 +202,8 @@ class Context:
         own_key = partial(self._idempotency_key, f"call:{scope}:{self._calls[scope]}")
         ticket = next(self._port.tickets)
         most = 0 if cost is None else micro_cents(cost)
-        asked = CallAsked(0.0, self._port.slot, self.job, ticket, quota, key, tokens, most, limit, cost is None)
+        now, slot = time.monotonic(), self._port.slot
+        asked = CallAsked(now, slot, self.job, ticket, quota, key, tokens, most, limit, cost is None)
         return Call(self._port, self.job, asked, own_key, self._waits, self._keep_reply)
 
     def cache_hit(self, *, quota: str, key: str = "", usage: Mapping[str, Any] | None = None) -> None:
@@ -276,6 +277,10 @@ class Context:
         """Remove the scratch folder."""
         if "tmp" in self.__dict__:
             shutil.rmtree(self.tmp, ignore_errors=True)
+
+    @cached_property
+    def _job_key(self) -> str:
+        return self._idempotency_key("")
 
     def _idempotency_key(self, scope: str) -> str:
         return hashlib.blake2b(f"{self._run}\0{self._key}\0{scope}".encode(), digest_size=16).hexdigest()

@@ -121,15 +121,6 @@ class LedgerReader:
     def _succeeded(self, keys: Sequence[str]) -> dict[str, Source]:
         return {key: Source("", number) for key, number in self._all(SUCCEEDED, (json.dumps(keys),))}
 
-    def bindings(self) -> list[tuple[str, str, str]]:
-        """Task, mode and code version of all planned jobs."""
-        return self._all("SELECT task, mode, version FROM bindings ORDER BY id")
-
-    def number_of(self, name: str) -> int | None:
-        """The plan number of the job with this name."""
-        rows = self._all("SELECT number FROM jobs WHERE name = ?", (name,))
-        return rows[0][0] if rows else None
-
     def matches(self, selection: Selection) -> bool:
         """Whether any job, in whatever state, is in a selection."""
         where, given = _selected(selection)

@@ -262,12 +262,6 @@ class Tracker:
         if event.what in _STOPPING and (event.what != "cancel" or event.job == 0):
             self._stopping = _STOPPING[event.what]
 
-    def set_groups(self, totals: Mapping[str, int]) -> None:
-        """How many jobs each group has, as far as it is planned."""
-        for name, total in totals.items():
-            if name in self._groups or len(self._groups) < MOST_GROUPS:
-                self._groups.setdefault(name, [0, 0, 0])[1] = total
-
     def facts(self, *, waiting: Iterable[str] = (), stopping: str = "", running: int = 64) -> LiveFacts:
         """How the run stands now, with at most `running` of the attempts that run, oldest first.
 

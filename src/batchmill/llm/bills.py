@@ -9,10 +9,9 @@ from typing import Any
 
 from batchmill.llm.failures import Failure
 from batchmill.llm.messages import Reply, Request, Usage
-from batchmill.llm.prices import Price
+from batchmill.llm.prices import WITHOUT_MODEL, Price
 from batchmill.llm.tokens import TokenCounter
 
-_WITHOUT_MODEL = frozenset({"extractive", "describe"})  # providers that use no tokens, and say so
 _SLACK = 256  # tokens of output beyond `max_tokens` that are believed: of thoughts, and of ends of turns
 
 
@@ -73,7 +72,7 @@ class Bill:
         usage, price = reply.usage, self._price
         cost: int | None
         most_output = 2 * self._request.max_tokens + _SLACK
-        if self._request.model.partition("/")[0] in _WITHOUT_MODEL:
+        if self._request.model.partition("/")[0] in WITHOUT_MODEL:
             usage, cost = Usage(), 0
         elif usage is not None and usage.output <= most_output and self._tokens.learn(self._size, usage.input):
             cost = None if price is None else price.cost(usage)

@@ -13,10 +13,10 @@ from batchmill import Context, UsageError
 from batchmill.llm.answers import Answer
 from batchmill.llm.bills import Purpose
 from batchmill.llm.cascade import Ascent, Cascade, plain_answer
-from batchmill.llm.exchange import CacheMode, Desk, exchange
+from batchmill.llm.exchange import Desk, exchange
 from batchmill.llm.messages import Image, Message, Reply, Request
 from batchmill.llm.service import preload, service_of
-from batchmill.llm.settings import Lane, Settings
+from batchmill.llm.settings import CacheMode, Lane, Settings
 from batchmill.llm.structured import Schema, shape_of
 
 Prompt = str | Message | Sequence[Message | str | Image]
@@ -31,7 +31,8 @@ class LLM:
 
     `settings` are by default those of the folder, the user and the environment (see `settings.load`). `cache` is
     `on`, `fresh` (ask again, but once for each job in a run) or `off`; `max_age`, in seconds, leaves older replies out.
-    `lane` is `live`, `batch` (in the provider's batches: later, at half the price) or `auto`; by default the settings'.
+    `lane` is `live`, `batch` (in the provider's batches: later, at half the price) or `auto`. By default both are the
+    settings'.
     """
 
     def __init__(
@@ -39,11 +40,11 @@ class LLM:
         ctx: Context,
         settings: Settings | None = None,
         *,
-        cache: CacheMode = "on",
+        cache: CacheMode | None = None,
         max_age: float | None = None,
         lane: Lane | None = None,
     ) -> None:
-        if cache not in ("on", "fresh", "off"):
+        if cache not in (None, "on", "fresh", "off"):
             raise UsageError(f"`{cache}` is no mode of the cache", hint="use `on`, `fresh` or `off`")
         self._ctx, self._settings = ctx, settings
         if lane not in (None, "live", "batch", "auto"):
@@ -108,7 +109,8 @@ class LLM:
 
     def _desk(self) -> Desk:
         service = service_of(self._settings)
-        return Desk(self._ctx, service, self._cache, self._max_age, self._lane or service.settings.lane)
+        settings = service.settings
+        return Desk(self._ctx, service, self._cache or settings.cache, self._max_age, self._lane or settings.lane)
 
 
 def messages_of(prompt: Prompt, system: str = "", images: Sequence[Image] = ()) -> tuple[Message, ...]:

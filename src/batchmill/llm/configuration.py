@@ -18,7 +18,6 @@ from pydantic import BaseModel, ValidationError
 from batchmill import ManifestError, Problem, did_you_mean
 
 PREFIX = "BATCHMILL_"
-_OTHER_VARIABLES = frozenset({"BATCHMILL_CONFIG", "BATCHMILL_HOME", "BATCHMILL_SHARED"})
 _LARGEST = 1 << 20  # bytes of a configuration file
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?")
 _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_.\- ]|"[^"]*"|'[^']*')+?)\s*=""")

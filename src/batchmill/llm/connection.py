@@ -20,6 +20,7 @@ from batchmill.llm.transport import HttpReply, Timeouts, TransportError
 _MOST_HEAD = 1 << 16  # bytes of a reply's headers, and of anything else in it that is not its body
 _PIECE = 1 << 18  # a larger body is written in pieces, so that neither the event loop nor memory fills with it
 _UNPACKED: Final[Mapping[str, int]] = {"gzip": 31, "deflate": zlib.MAX_WBITS}  # what zlib calls each coding
+_READ = 1 << 16  # bytes at once
 _LOOK_EVERY = 1.0  # seconds between two looks at idle connections
 _FAMILIES_DELAY = 0.25  # seconds until the next address of a name is tried beside the first (RFC 8305)
 _LENIENCIES: Final = {  # those of aiohttp
@@ -35,6 +36,8 @@ class Peer:
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None, max_body: int) -> None:
         self.max_body = max_body
+        # one for all: to allocate as much for each read takes six times as long as the read itself
+        self.buffer = memoryview(bytearray(_READ))
         self.open: set[Connection] = set()
         self._address = host, port, context
         self._idle: list[Connection] = []  # the longest idle first
@@ -93,7 +96,7 @@ class Peer:
         self._sweeper = loop.call_later(_LOOK_EVERY, self._sweep, loop) if self._idle else None
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Takes one request at a time, by `ask`. `heard` is when (by the loop) anything last came or went."""
 
     def __init__(self, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
@@ -156,23 +159,26 @@ class Connection(asyncio.Protocol):
         self._peer.open.add(self)
         self._transport.pause_reading()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to put what comes: it is read before the loop does anything else."""
+        return self._peer.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """A part of a reply. What comes unasked, or after a reply, may be the answer to nothing: the end."""
         if self._answer is None:
             self.abort()
             return
         self.heard = self.loop.time()
-        self._unread += len(data)
+        self._unread += nbytes
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._peer.buffer[:nbytes])
         except httptools.HttpParserUpgrade:
             self._kept = False
         except httptools.HttpParserError as error:
             self._kept = False
             if not self._whole:
-                self._fail(
-                    error.__context__ if isinstance(error.__context__, TransportError) else origins.no_http(self._url)
-                )
+                cause = error.__context__  # what one of the callbacks below raised
+                self._fail(cause if isinstance(cause, TransportError) else origins.no_http(self._url))
                 return
         if self._whole:
             self._finish()

@@ -101,11 +101,6 @@ def register(name: str, known: Known) -> None:
     _KNOWN[name] = known
 
 
-def known_providers() -> tuple[str, ...]:
-    """The names of the providers, in order."""
-    return tuple(_KNOWN)
-
-
 def resolve(model: str, settings: Settings, environ: Mapping[str, str] | None = None) -> Route:
     """Where and how `provider/model` is asked. Raises UsageError, with what to set."""
     environ = os.environ if environ is None else environ

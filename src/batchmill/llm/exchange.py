@@ -10,7 +10,7 @@ import inspect
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from batchmill import Context, __version__
 from batchmill.llm import failures
@@ -24,12 +24,10 @@ from batchmill.llm.retries import Patience
 from batchmill.llm.routes import USELESS, Way
 from batchmill.llm.secrets import conceal_bytes
 from batchmill.llm.service import Model, Service, cache_of_user, give_up_cache
-from batchmill.llm.settings import Lane
+from batchmill.llm.settings import CacheMode, Lane
 from batchmill.llm.streaming import collect
 from batchmill.llm.structured import prompted
 from batchmill.llm.transport import HttpReply, TransportError
-
-CacheMode = Literal["on", "fresh", "off"]
 
 
 class Desk(NamedTuple):

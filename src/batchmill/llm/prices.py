@@ -21,7 +21,8 @@ from batchmill.llm.messages import Usage
 
 MICRO_CENTS = 100_000_000  # in a US dollar
 TOKENS = 1_000_000  # prices are told for so many
-OWN_MACHINES = frozenset({"ollama", "llamacpp", "lmstudio", "vllm", "local", "python", "extractive", "describe"})
+WITHOUT_MODEL = frozenset({"extractive", "describe"})  # providers that use no tokens, and say so
+OWN_MACHINES = WITHOUT_MODEL | {"ollama", "llamacpp", "lmstudio", "vllm", "local", "python"}
 _FRESH = 600.0  # seconds for which a price is taken as it was: some differ by the hour of the day
 _INPUT, _OUTPUT = ("input_mtok", "input_image_mtok"), ("output_mtok", "output_reasoning_mtok")
 _KEYS = frozenset({"input", "output", "cached_input", "cache_write", "request", "batch"})

@@ -17,6 +17,7 @@ from batchmill import QuotaLimit, Rate, parse_duration, parse_rate, parse_size
 from batchmill.llm.configuration import Source, env_source, file_sources, flag_source, merged
 
 Family = Literal["openai", "anthropic", "gemini", "ollama"]
+CacheMode = Literal["on", "fresh", "off"]
 Lane = Literal["live", "batch", "auto"]  # how requests go: each for itself, in batches, or as their number says
 Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema({"type": "string"})]
 Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema({"type": "string"})]
@@ -91,6 +92,7 @@ class Settings(_Frozen):
     seed: int | None = Field(None, ge=0, lt=2**63)
     endpoints: dict[str, Annotated[tuple[EndpointSettings, ...], BeforeValidator(lambda value: _several(value))]] = {}
     limits: dict[str, LimitSettings] = {}
+    cache: CacheMode = "on"  # `fresh`: ask again, once for each job in a run; `off`: also keep nothing
     lane: Lane = "live"
     lanes: LaneSettings = LaneSettings()
     local: LocalSettings = LocalSettings()

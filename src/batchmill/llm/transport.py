@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpRequest:
     """One request. Its `headers` may hold secrets: never printed, never stored."""
 
@@ -19,7 +19,7 @@ class HttpRequest:
     ca_file: str = ""  # PEM certificates to trust beside the system's
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpReply:
     """One whole reply. Header names are lower case."""
 

@@ -75,6 +75,8 @@ class Binder:
             raise Unfit([self._fault(d) for d in error.errors(include_url=False, include_input=False)]) from None
         except Unfit:
             raise
+        except UnicodeEncodeError as error:
+            raise Unfit([_no_text(error)]) from None
         except Exception as error:  # noqa: BLE001 - validators are the task's own code
             raise Unfit([Fault((), f"the parameters cannot be used: {_why(error)}")]) from None
         if not self._reads_files and file is None:
@@ -91,7 +93,7 @@ class Binder:
             return canonical_params(params), self.task.version, None
         try:
             bound = bind(self._plain(params, by_alias=True, round_trip=True), self._folder)
-        except ValidationError:
+        except (ValidationError, UnicodeEncodeError):
             raise
         except Exception as error:  # noqa: BLE001 - the task's own code
             raise Unfit([Fault((), _why(error), getattr(error, "hint", None) or "")]) from None
@@ -128,7 +130,9 @@ class Binder:
                 raise Unfit([Fault((), f"its input files cannot be told: {_why(error)}", hint)]) from None
 
     def _fault(self, detail: ErrorDetails) -> Fault:
-        location, name = detail["loc"], self.task.name
+        # without the parts that name a type of a union
+        location = tuple(part for part in detail["loc"] if "[" not in str(part))
+        name = self.task.name
         field = str(location[0]) if location else ""
         if detail["type"] == "extra_forbidden" and len(location) == 1:
             known = ", ".join(f"`{known}`" for known in self.fields) or "it has none"
@@ -192,6 +196,14 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _texts(item)
+
+
+def _no_text(error: UnicodeEncodeError) -> Fault:
+    """JSON can hold no bytes that are not UTF-8, such as those in names of files from other systems."""
+    before, after = error.object[: error.start], error.object[error.start :]
+    text = before.rpartition('"')[2] + after.partition('"')[0]
+    hint = "if it is the name of a file, rename the file"
+    return Fault((), f"{one_line(ascii(text), 200)} is not UTF-8 text", hint)
 
 
 def _why(error: Exception) -> str:

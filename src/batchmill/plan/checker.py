@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from batchmill.errors import Problem, TaskError
@@ -26,6 +27,7 @@ class Checker:
         self.folder = os.path.abspath(document.folder)
         self.problems = problems
         self.versions: set[tuple[str, str]] = set()  # (task, code version) of the jobs seen so far
+        self.filled_in = blake2b(digest_size=16)  # parameters of jobs whose task fills in what no manifest says
         self._find = tasks
         self._binders: dict[str, Binder | None] = {}
         self._names: set[int] = set()  # hashes of explicit names: a table may have millions
@@ -65,9 +67,11 @@ class Checker:
         return None
 
     def ready(self, binder: Binder, raw: Mapping[str, Any], file: FileIdentity | None = None) -> Ready:
-        """What `Binder.ready` gives; its code version is noted. Raises Unfit."""
+        """What `Binder.ready` gives; its code version is noted, and what a task fills in. Raises Unfit."""
         ready = binder.ready(raw, file)
         self.versions.add((binder.task.name, ready.version))
+        if binder.task.bind is not None:
+            self.filled_in.update(ready.params.encode())
         return ready
 
     def problem(

@@ -57,6 +57,7 @@ class Part:
         manifest = self.manifest
         found = {
             "task": keys.digest([manifest.task, sorted(self.checker.versions)]),
+            "filled in": self.checker.filled_in.hexdigest(),
             "defaults": keys.digest(manifest.defaults),
             "order": keys.digest([manifest.order, manifest.seed]),
         }

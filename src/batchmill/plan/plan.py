@@ -12,7 +12,6 @@ from pathlib import Path
 from batchmill.errors import PlanError, Problem
 from batchmill.manifest.document import Document
 from batchmill.model.jobs import PlannedJob
-from batchmill.model.states import Mode
 from batchmill.model.tasks import Task
 from batchmill.plan import keys
 from batchmill.plan.binding import is_placeholder
@@ -59,12 +58,6 @@ class Plan:
     def tasks(self) -> dict[str, Task]:
         """The tasks in use, by name."""
         return {task.name: task for part in self._parts for task in part.checker.tasks}
-
-    @property
-    def bindings(self) -> set[tuple[str, Mode, str]]:
-        """(task, mode, code version) of what was checked. A matrix over functions may bring further versions later."""
-        tasks = self.tasks
-        return {(name, tasks[name].mode, version) for part in self._parts for name, version in part.checker.versions}
 
     @property
     def missing_tasks(self) -> list[str]:

@@ -171,7 +171,10 @@ class _Walk:
         return not any(pattern(name, relative) for pattern in self._exclude)
 
     def _is_file(self, entry: os.DirEntry[str], relative: str) -> bool:
-        return self._fits(relative) and entry.is_file()
+        try:
+            return self._fits(relative) and entry.is_file()
+        except OSError:  # a link that leads to itself, or to where nobody may look: as one that leads nowhere
+            return False
 
     def _is_folder(self, entry: os.DirEntry[str], relative: str) -> bool:
         return self._open(relative) and entry.is_dir(follow_symlinks=False)

@@ -68,8 +68,11 @@ def _entries(metadata: str) -> Iterator[Entry]:
             text = file.read()
     except (OSError, UnicodeDecodeError):
         return
-    group, (distribution, _, version) = "", os.path.basename(metadata).rpartition(".")[0].partition("-")
-    for line in map(str.strip, text.splitlines() if "[batchmill." in text else ()):
+    if "[batchmill." not in text:
+        return
+    distribution, _, version = os.path.basename(metadata).rpartition(".")[0].partition("-")
+    group = ""
+    for line in map(str.strip, text.splitlines()):
         if line.startswith("["):
             group = line.strip("[]").strip()
         elif group.startswith("batchmill.") and "=" in line and line[0] != "#":

@@ -90,13 +90,20 @@ def add_up(groups: Iterable[CallGroup], seconds: float) -> Billing | None:
     total = Bill()
     for row in rows:
         total.add(row)
+    told = {row.model for row in rows if row.state in ("settled", "cached")}
     return Billing(
         total,
-        _by(rows, lambda row: row.model),
+        _by(rows, lambda row: _model(row.model, told)),
         _by(rows, lambda row: row.group),
         _by(rows, lambda row: row.stage),
         seconds,
     )
+
+
+def _model(name: str, told: set[str]) -> str:
+    """The model of a request. Without an answer only its quota is known, which may go on with a mark of the key."""
+    before = name.rpartition("/")[0]
+    return before if name not in told and before in told else name
 
 
 def _by(rows: Sequence[CallGroup], name: Callable[[CallGroup], str]) -> dict[str, Bill]:

@@ -16,12 +16,18 @@ from batchmill.errors import HomeError, UsageError
 def written_whole(path: Path, within: Path | None = None) -> Iterator[TextIO]:
     """A text file that takes the place of `path` when the block ends well, and leaves no trace when it does not.
 
+    A pipe or a device is written to as it is.
+
     With `within`, a path that leads out of that folder (by `..` or a symbolic link) raises UsageError. HomeError
     when the disk refuses.
     """
     path = Path(path)
     if within is not None:
         _check_inside(path, within)
+    if _takes_writes_only(path):
+        with _as_it_is(path) as out:
+            yield out
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, waiting = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
@@ -38,6 +44,22 @@ def written_whole(path: Path, within: Path | None = None) -> Iterator[TextIO]:
         raise _refused(path, error) from error
     finally:
         Path(waiting).unlink(missing_ok=True)
+
+
+def _takes_writes_only(path: Path) -> bool:
+    """Whether this is a pipe, a terminal or a device, such as `/dev/stdout`: nothing may take its place."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+@contextmanager
+def _as_it_is(path: Path) -> Iterator[TextIO]:
+    try:
+        with open(path, "w", encoding="utf-8", errors="replace", newline="") as out:
+            yield out
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _refused(path, error) from error
 
 
 def _check_inside(path: Path, within: Path) -> None:

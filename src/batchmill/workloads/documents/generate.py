@@ -27,6 +27,7 @@ _COMMENTS = {
     "concurrency": "files at one time",
     "timeout": "of one file, in seconds; waiting for the model's limits does not count",
     "files": "also `exclude`, `max_size`, `modified_since`",
+    "recursive": "also the folders below",
 }
 _COMMENTED = 2  # levels; deeper keys are the user's own
 _PLAIN_KEY = re.compile(r"(?!(?:true|false|null)$)[A-Za-z_][A-Za-z0-9_-]*")
@@ -65,6 +66,7 @@ def generate_command(
     schema: flags.Schema = None,
     temperature: flags.Temperature = None,
     max_tokens: flags.MaxTokens = None,
+    seed: flags.Seed = None,
     max_concurrent: flags.Concurrent = None,
     timeout: flags.Timeout = None,
     budget: flags.Budget = None,
@@ -78,7 +80,8 @@ def generate_command(
 
     if task != TASK:
         raise UsageError(f"nothing is generated for `{task}`", hint=did_you_mean(task, [TASK]) or f"there is `{TASK}`")
-    found = values(flags.asked_by(given), load(flags=flags.settings_in(given)))
+    settings = load(flags=flags.settings_in(given))
+    found = values(flags.asked_by(given, settings), settings)
     text = native(found) if fmt is Format.NATIVE else workflow(found)
     if to is None:
         typer.echo(text, nl=False)
@@ -99,6 +102,8 @@ def workflow(manifest: dict[str, Any]) -> str:
     """The manifest as a workflow of one `llm/v1` task. Raises UsageError for what that form cannot say."""
     files = dict(manifest["files"])
     files.pop("as")
+    if files.pop("recursive", False) and "/" not in files["pattern"]:
+        files["pattern"] = f"**/{files['pattern']}"
     more = [name for name in files if name not in _WORKFLOW_FILES]
     if more:
         raise UsageError(f"a workflow has no `{more[0]}`", hint="`--format native` has it")

@@ -125,6 +125,8 @@ async def read(params: DocumentParams, ctx: Context) -> Document:
         more = await together([_read_file(ctx, path, seeing, params.max_file_size) for path in params.images])
         pictures = [picture for each in more for picture in each.pictures]
         document = replace(document, pictures=(*document.pictures, *pictures))
+    if model == BASIC and not document.pictures:
+        raise Skip(f"there is no image in it, and `{BASIC}` describes nothing else", kind="format")
     return document
 
 

@@ -1,4 +1,4 @@
-"""Where models come from: the bundled ones by name, files by path, one of several in a file as `file.yaml#id`."""
+"""Where models come from: the bundled ones by name, files by path, one of several in a file as `file#name`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from batchmill import ManifestError, read_yaml
-from batchmill.workloads.identifiability.formats.reading import ENDINGS, document_of, files_of, is_foreign
+from batchmill.workloads.identifiability.formats.reading import ENDINGS, Imported, document_of, files_of, is_foreign
 from batchmill.workloads.identifiability.loading import Document, load_model
 from batchmill.workloads.identifiability.model import Model
 
@@ -97,7 +97,8 @@ def _read_model(path: str, wanted: str, identity: Identity) -> Model:
     stem = Path(path).stem
     if not _holds_several(document):
         model = load_model(document, (), stem)
-        if wanted and wanted not in (model.name, stem):
+        other = document.names() if isinstance(document, Imported) else {document.value.get("id")}
+        if wanted and wanted not in {model.name, stem, *other}:
             raise ManifestError(f"`{path}` holds the model `{model.name}`, not `{wanted}`")
         return model
     models = dict(_several(document))

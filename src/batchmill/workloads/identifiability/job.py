@@ -38,7 +38,7 @@ class IdentifiabilityParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str = Field(description="a bundled model's name, a model file, or `file.yaml#id`")
+    model: str = Field(description="a bundled model's name, a model file, or `file#name` for one of several in a file")
     nonzero_input_derivatives: InputDerivatives = Field(
         None, description="0: constant inputs, 1: ramps, `generic`: any function of time"
     )

@@ -16,14 +16,13 @@ _BUNDLED = Path(__file__).parent / "models"
 
 def mapping_of(reference: str) -> dict[str, Any]:
     """The mapping of the model that a reference names. Raises ManifestError."""
-    model = find_model(reference)
+    find_model(reference)
     path = file_of(reference) if is_file(reference) else str(_BUNDLED / f"{reference}.yaml")
     document: Any = native_of(path) if is_foreign(path) else read_yaml(path).value
     wanted = reference.partition("#")[2]
-    for item in document.get("models", [document]):
-        if not wanted or wanted in (item.get("id"), item.get("name"), model.name):
-            return dict(item)
-    raise ManifestError(f"`{path}` holds no model `{wanted}`")
+    several = document.get("models", [document])
+    # `find_model` has seen that there is one, and an only model goes by other names as well
+    return dict(next(item for item in several if len(several) == 1 or wanted in (item.get("id"), item.get("name"))))
 
 
 def with_known(model: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

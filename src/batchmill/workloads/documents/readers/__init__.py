@@ -82,7 +82,7 @@ def read_small(path: str, max_size: int) -> Document | None:
     if entry is None or entry.value not in _PLAIN:
         return None
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             data = file.read(_SMALL + 1) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
         if not 0 < len(data) <= min(_SMALL, max_size) or kind_of(place, data[:1024]) != suffix:
             return None
@@ -91,6 +91,11 @@ def read_small(path: str, max_size: int) -> Document | None:
     except (OSError, ValueError, Skip):
         return None
     return Document(text, _PLAIN[entry.value], size=len(data)) if text.strip() else None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting, as a pipe without a writer would have it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _check_size(size: int, most: int) -> None:

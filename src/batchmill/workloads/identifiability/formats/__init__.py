@@ -11,7 +11,7 @@ from typing import Any
 
 from batchmill.workloads.identifiability.formats.importing import Imports, import_files
 from batchmill.workloads.identifiability.formats.latex import expression_latex, formula_latex, model_latex, result_latex
-from batchmill.workloads.identifiability.formats.nullstrike import read_options
+from batchmill.workloads.identifiability.formats.nullstrike_options import read_options
 from batchmill.workloads.identifiability.formats.reading import ENDINGS, Imported, document_of, files_of, is_foreign
 from batchmill.workloads.identifiability.formats.writing import write_native
 

@@ -31,6 +31,7 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     places: dict[Place, int] = field(default_factory=dict)
     origin: str = ""
+    variable: str = ""  # what it is assigned to in the file, where that is not its name
 
     def declare(self, kind: str, names: Iterable[tuple[str, int]]) -> None:
         """Take names, each with its offset, into one of the lists. Raises ManifestError at a duplicate."""

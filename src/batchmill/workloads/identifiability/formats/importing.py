@@ -32,8 +32,8 @@ class Imports(NamedTuple):
 def import_files(paths: Iterable[str], out: str, *, outputs: Iterable[str] | None = None) -> Imports:
     """Write `<out>/<model>.yaml` for every model of every file; a file that cannot be read hinders no other.
 
-    Never overwrites: a file that is there, or a name that comes twice, is refused. Raises ManifestError when `out`
-    cannot be made.
+    `file#name` is one model of a file. Never overwrites: a file that is there, or a name that comes twice, is
+    refused. Raises ManifestError when `out` cannot be made.
     """
     folder = Path(out)
     try:
@@ -45,9 +45,10 @@ def import_files(paths: Iterable[str], out: str, *, outputs: Iterable[str] | Non
     refused: list[tuple[str, ManifestError]] = []
     for path in paths:
         try:
-            document = document_of(path, **options)
+            file, _, wanted = path.partition("#")
+            document = document_of(file, **options)
             check(document)
-            written.extend(_write(path, model, notes, folder) for model, notes in document.models())
+            written.extend(_write(path, model, notes, folder) for model, notes in document.models(wanted))
         except ManifestError as error:
             refused.append((path, error))
     return Imports(tuple(written), tuple(refused))

@@ -52,7 +52,8 @@ def _in_comment(text: str, offset: int) -> bool:
 
 def _named(source: Source, drafts: list[Draft]) -> list[Draft]:
     if len(drafts) == 1:
-        drafts[0].name = source.stem
+        # the variable of an only model is mostly `ode`, which tells nothing
+        drafts[0].variable, drafts[0].name = drafts[0].name, source.stem
     for index, draft in enumerate(drafts, start=1):
         draft.name = draft.name or f"{source.stem}_{index}"
     return drafts

@@ -1,7 +1,8 @@
-"""NullStrike and StrikePy model and options files (`.py`): their syntax tree is read, nothing in them runs.
+"""NullStrike and StrikePy model files (`.py`): their syntax tree is read, nothing in them runs.
 
 A model file makes sympy symbols and assigns `x`, `p`, `h`, `f`, `u`, `w` (and `ics`, `known_ics`); a symbol that is in
-none of them is a known constant. Only those statements are known; any other is refused.
+none of them is a known constant. Only those statements are known; any other is refused. Options files are read by
+`nullstrike_options`, lists and matrices are in `arrays`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import ast
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
@@ -25,113 +25,30 @@ from batchmill.workloads.identifiability.expressions import (
     number,
     power,
 )
-from batchmill.workloads.identifiability.formats import functions
-from batchmill.workloads.identifiability.formats.draft import Draft, symbol_name
-from batchmill.workloads.identifiability.formats.source import Source, ascii_name, read_source
-from batchmill.workloads.identifiability.formats.vectors import Vectors, flat
+from batchmill.workloads.identifiability.formats import arrays, functions
+from batchmill.workloads.identifiability.formats.draft import Draft
+from batchmill.workloads.identifiability.formats.python_text import MAX_DEPTH, is_append, is_locals, parse, words
+from batchmill.workloads.identifiability.formats.source import Source, ascii_name
+from batchmill.workloads.identifiability.formats.vectors import Vectors
 
 Value = Any  # an Expression, or a list of values, each with its offset
-MAX_DEPTH = 64
 MAX_RANGE = 1000
 _LONGEST_LITERAL = 400
-_OPTIONS = ("nnzDerU", "nnzDerW", "prev_ident_pars", "checkObser", "maxLietime", "checkLIE", "numexp", "modelname")
-_INFINITY = "inf"
+_MOST_ITEMS = 1_000_000
+INFINITY = "inf"
 _MODULES = ("sympy", "math", "numpy")
 _HINT = "a model file makes symbols with sympy and assigns x, p, h, f, u and w; write such things out"
 
 
 def read_models(source: Source) -> list[Draft]:
     """The one model of a file. Raises ManifestError at anything that is not part of one."""
-    reader = _Reader(source)
+    reader = Reader(source)
     for statement in parse(source).body:
         reader.statement(statement)
     return [Vectors(reader.values, reader.places, source, source.stem).draft()]
 
 
-def read_options(path: str) -> dict[str, Any]:
-    """The options of a NullStrike or StrikePy options file, under our names.
-
-    `nnzDerU` becomes `nonzero_input_derivatives`, `nnzDerW` `unknown_input_derivatives`, `prev_ident_pars`
-    `known_parameters` and `checkObser = 0` `parameters_only`. The rest (`modelname`, `maxLietime`, `checkLIE`, plots)
-    has no meaning here: the method needs no such limits. Raises ManifestError.
-    """
-    source = read_source(path)
-    reader = _Reader(source, tolerant=True)
-    for statement in parse(source).body:
-        reader.statement(statement)
-    return _Options(reader.values, reader.places, source).read()
-
-
-class _Options:
-    def __init__(self, values: dict[str, Value], places: dict[str, int], source: Source) -> None:
-        self._values = values
-        self._places = places
-        self._source = source
-
-    def read(self) -> dict[str, Any]:
-        if not any(name in self._values for name in _OPTIONS):
-            self._source.refuse("no option is set here", hint=f"known are {', '.join(_OPTIONS)}")
-        options: dict[str, Any] = {}
-        if "nnzDerU" in self._values:
-            options["nonzero_input_derivatives"] = self._count("nnzDerU")
-        if "nnzDerW" in self._values:
-            options["unknown_input_derivatives"] = self._count("nnzDerW")
-        if self._one("checkObser", 1) == 0:
-            options["parameters_only"] = True
-        known = [symbol_name(value) for value, _ in flat(self._values.get("prev_ident_pars", []), 0)]
-        if None in known:
-            self._source.refuse("`prev_ident_pars` holds symbols", self._places["prev_ident_pars"])
-        if known:
-            options["known_parameters"] = known
-        if self._one("numexp", 1) != 1 or self._one("multiexp", 0) != 0:
-            self._source.refuse("several experiments at once are not supported", self._places.get("numexp"))
-        return {name: value for name, value in options.items() if value is not None}
-
-    def _one(self, name: str, default: int) -> Fraction:
-        value = self._values.get(name, Number(Fraction(default)))
-        if not isinstance(value, Number):
-            self._source.refuse(f"`{name}` is a number", self._places[name])
-        return value.value
-
-    def _count(self, name: str) -> int | str | None:
-        """One number of derivatives for all inputs, or `generic`; None for an empty list."""
-        counts = {self._derivatives(name, value) for value, _ in flat(self._values[name], self._places[name])}
-        if len(counts) > 1:
-            hint = "analyse once for each number, or give the same to all inputs"
-            self._source.refuse(f"`{name}` differs from input to input", self._places[name], hint=hint)
-        return counts.pop() if counts else None
-
-    def _derivatives(self, name: str, value: Expression) -> int | str:
-        if symbol_name(value) == _INFINITY:
-            return "generic"
-        if isinstance(value, Number) and value.value.denominator == 1 and value.value >= 0:
-            return int(value.value)
-        raise self._source.error(f"`{name}` holds whole numbers or inf", self._places[name])
-
-
-def parse(source: Source) -> ast.Module:
-    """The syntax tree. Raises ManifestError."""
-    _refuse_deep_brackets(source)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes and literals in a text that is not ours
-            return ast.parse(source.text)
-    except SyntaxError as error:
-        at = source.offset(error.lineno or 1, error.offset or 1)
-        source.refuse(f"this is not Python: {error.msg}", at)
-    except (RecursionError, MemoryError, ValueError):
-        source.refuse("an expression here is too long or nested too deeply to be read")
-
-
-def _refuse_deep_brackets(source: Source) -> None:
-    depth = 0
-    for match in re.finditer(r"[\[({]|[\])}]", source.text):
-        depth += 1 if match[0] in "[({" else -1
-        if depth > MAX_DEPTH:
-            source.refuse(f"nested deeper than {MAX_DEPTH} levels", match.start())
-
-
-class _Reader:
+class Reader:
     """Values by name. A `tolerant` reader, for options, takes texts, truth values, dictionaries and inf as well."""
 
     def __init__(self, source: Source, *, tolerant: bool = False) -> None:
@@ -143,6 +60,7 @@ class _Reader:
         self._modules: set[str] = set()
         self._functions: dict[str, str] = {}
         self._depth = 0
+        self._items = 0  # of all lists that were read
         self._kinds: dict[type[ast.expr], Callable[[Any], Value]] = {
             ast.Constant: self._constant,
             ast.Name: self._name,
@@ -152,6 +70,7 @@ class _Reader:
             ast.List: self._list,
             ast.Tuple: self._list,
             ast.Attribute: self._attribute,
+            ast.Subscript: self._subscript,
         }
 
     # --- statements
@@ -163,8 +82,13 @@ class _Reader:
             self._import_from(node)
         elif isinstance(node, ast.Assign):
             self._assign(node)
+        elif isinstance(node, ast.AugAssign):
+            changed = ast.BinOp(node.target, node.op, node.value)
+            self._set(node.target, self._value(ast.copy_location(changed, node)))
+        elif isinstance(node, ast.Expr) and is_append(node.value):
+            self._append(node.value)
         elif not self._is_text(node):
-            raise self._error(node, f"`{_words(node)}` is not part of a model", _HINT)
+            raise self._error(node, f"`{words(node)}` is not part of a model", _HINT)
 
     @staticmethod
     def _is_text(node: ast.stmt) -> bool:
@@ -186,18 +110,40 @@ class _Reader:
                 self._functions[alias.asname or alias.name] = alias.name
 
     def _assign(self, node: ast.Assign) -> None:
-        if _is_locals(node.value):
+        if is_locals(node.value):
             return
         if self._tolerant and isinstance(node.value, ast.Dict):
             return  # settings of plots
         value = self._value(node.value)
         for target in node.targets:
-            if isinstance(target, ast.Name):
-                self._bind(target, value)
-            elif isinstance(target, ast.Tuple | ast.List):
-                self._unpack(target, value)
-            else:
-                raise self._error(target, "only plain names are assigned in a model", _HINT)
+            self._set(target, value)
+
+    def _set(self, target: ast.expr, value: Value) -> None:
+        if isinstance(target, ast.Name):
+            self._bind(target, value)
+        elif isinstance(target, ast.Tuple | ast.List):
+            self._unpack(target, value)
+        elif isinstance(target, ast.Subscript):
+            items, index = self._element(target)
+            items[index] = (self._row(target, value), self._offset(target))
+        else:
+            raise self._error(target, "only names and elements of lists are assigned in a model", _HINT)
+
+    def _append(self, call: ast.Call) -> None:
+        """`f.append(expression)`."""
+        function = call.func
+        items = self._value(function.value) if isinstance(function, ast.Attribute) else None
+        if not isinstance(items, list):
+            raise self._error(call, "only lists are appended to")
+        items.append((self._row(call, self._value(call.args[0])), self._offset(call.args[0])))
+
+    def _row(self, node: ast.expr, value: Value) -> Expression:
+        """What goes into a list that is there: an expression, or a row of one. So no list comes to hold itself."""
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0][0]
+        if isinstance(value, list):
+            raise self._error(node, "a list stands where a number or an expression is expected")
+        return value  # type: ignore[no-any-return]
 
     def _bind(self, target: ast.Name, value: Value) -> None:
         self.values[target.id] = value
@@ -205,11 +151,10 @@ class _Reader:
 
     def _unpack(self, target: ast.Tuple | ast.List, value: Value) -> None:
         values = [item for item, _ in value] if isinstance(value, list) else [value]
-        names = [item for item in target.elts if isinstance(item, ast.Name)]
-        if len(names) != len(target.elts) or len(names) != len(values):
+        if len(target.elts) != len(values):
             raise self._error(target, f"{len(values)} values for {len(target.elts)} names")
-        for name, item in zip(names, values, strict=True):
-            self._bind(name, item)
+        for part, item in zip(target.elts, values, strict=True):
+            self._set(part, item)
 
     # --- expressions
 
@@ -219,16 +164,36 @@ class _Reader:
             raise self._error(node, f"nested deeper than {MAX_DEPTH} levels")
         read = self._kinds.get(type(node))
         if read is None:
-            raise self._error(node, f"`{_words(node)}` is not part of a model", _HINT)
+            raise self._error(node, f"`{words(node)}` is not part of a model", _HINT)
         try:
             value = read(node)
         except ExpressionError as error:
             raise self._error(node, error.message, error.hint) from None
         self._depth -= 1
+        self._items += len(value) if isinstance(value, list) else 0
+        if self._items > _MOST_ITEMS:
+            raise self._error(node, f"the lists of this file hold over {_MOST_ITEMS:,} things")
         return value
 
     def _list(self, node: ast.List | ast.Tuple) -> Value:
-        return [(self._value(item), self._offset(item)) for item in node.elts]
+        items: list[arrays.Item] = []
+        for item in node.elts:
+            value = self._value(item.value if isinstance(item, ast.Starred) else item)
+            whole = isinstance(item, ast.Starred) and isinstance(value, list)
+            items.extend(value if whole else [(value, self._offset(item))])
+        return items
+
+    def _subscript(self, node: ast.Subscript) -> Value:
+        items, index = self._element(node)
+        return items[index][0]
+
+    def _element(self, node: ast.Subscript) -> tuple[list[arrays.Item], int]:
+        indices = node.slice.elts if isinstance(node.slice, ast.Tuple) and node.slice.elts else [node.slice]
+        value = self._value(node.value)
+        try:
+            return arrays.place(value, [self._scalar(index) for index in indices])
+        except ExpressionError as error:
+            raise self._error(node, error.message, error.hint) from None
 
     def _scalar(self, node: ast.expr) -> Expression:
         value = self._value(node)
@@ -255,15 +220,15 @@ class _Reader:
     def _name(self, node: ast.Name) -> Value:
         if node.id in self.values:
             return self.values[node.id]
-        if self._tolerant and self._functions.get(node.id) == _INFINITY:
-            return Symbol(_INFINITY)
+        if self._tolerant and self._functions.get(node.id) == INFINITY:
+            return Symbol(INFINITY)
         raise self._error(node, f"`{node.id[:60]}` is not defined", "make it a symbol above, or import what it is")
 
     def _attribute(self, node: ast.Attribute) -> Value:
         if node.attr == "T":
-            return self._value(node.value)
+            return arrays.transposed(self._value(node.value))
         if self._tolerant and node.attr in ("inf", "oo") and isinstance(node.value, ast.Name):
-            return Symbol(_INFINITY)
+            return Symbol(INFINITY)
         raise self._error(node, f"`.{node.attr[:60]}` is not part of a model", _HINT)
 
     def _unary(self, node: ast.UnaryOp) -> Expression:
@@ -274,7 +239,9 @@ class _Reader:
             return value
         raise self._error(node, "only the signs + and - are known here")
 
-    def _binary(self, node: ast.BinOp) -> Expression:
+    def _binary(self, node: ast.BinOp) -> Value:
+        if isinstance(node.op, ast.Mult) and isinstance(node.left, ast.List):
+            return arrays.repeated(self._list(node.left), self._scalar(node.right))
         if isinstance(node.op, ast.Pow):
             return power(self._scalar(node.left), self._scalar(node.right))
         if isinstance(node.op, ast.Add | ast.Sub):
@@ -306,10 +273,12 @@ class _Reader:
         name = self._called(node)
         if name in ("Symbol", "symbols", "var", "Dummy"):
             return self._symbols(node, name)
-        if name in ("Matrix", "array", "ImmutableMatrix", "transpose") and len(node.args) == 1 and not node.keywords:
-            return self._value(node.args[0])
+        if name in _CONVERSIONS and len(node.args) == 1 and not node.keywords:
+            return _CONVERSIONS[name](self._value(node.args[0]), self._offset(node))
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
             raise self._error(node, f"`{name}` takes plain arguments here")
+        if name in ("zeros", "ones"):
+            return arrays.filled(int(name == "ones"), self._sizes(node), self._offset(node))
         arguments = [self._scalar(argument) for argument in node.args]
         if name == "Rational" and len(arguments) == 2:
             return functions.quotient(arguments[0], arguments[1])
@@ -327,12 +296,23 @@ class _Reader:
             and function.value.id in self._modules
         ):
             return function.attr
-        raise self._error(node, f"`{_words(function)}` is not a function of sympy or math", _HINT)
+        raise self._error(node, f"`{words(function)}` is not a function of sympy or math", _HINT)
+
+    def _sizes(self, node: ast.Call) -> list[Expression]:
+        sizes = node.args[0].elts if len(node.args) == 1 and isinstance(node.args[0], ast.Tuple) else node.args
+        return [self._scalar(size) for size in sizes]
 
     def _symbols(self, node: ast.Call, name: str) -> Value:
-        argument = node.args[0] if len(node.args) == 1 else None
-        if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
+        if len(node.args) != 1:
             raise self._error(node, f"`{name}` takes one text here")
+        return self._made(node.args[0], name)
+
+    def _made(self, argument: ast.expr, name: str) -> Value:
+        """The symbols that a text, or a list of texts, names."""
+        if isinstance(argument, ast.List | ast.Tuple) and name == "symbols":
+            return [(self._made(item, name), self._offset(item)) for item in argument.elts]
+        if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
+            raise self._error(argument, f"`{name}` takes one text here")
         names = [argument.value] if name in ("Symbol", "Dummy") else list(self._expanded(argument))
         at = self._offset(argument)
         symbols = [(self._symbol(argument, text.strip()), at) for text in names]
@@ -370,26 +350,9 @@ class _Reader:
         return self.source.error(message, self._offset(node), hint=hint)
 
 
-def _is_locals(node: ast.expr) -> bool:
-    """Whether this is the `locals().copy()` that every such file ends with."""
-    return ast.dump(node) in _LOCALS
-
-
-_LOCALS = tuple(
-    ast.dump(ast.parse(text, mode="eval").body) for text in ("locals().copy()", "locals()", "dict(locals())")
-)
-
-
-def _words(node: ast.AST) -> str:
-    """What a piece of Python is, in few words."""
-    names = {"FunctionDef": "def", "ClassDef": "class", "With": "with", "Subscript": "[...]", "Lambda": "lambda"}
-    if isinstance(node, ast.Expr):
-        return _words(node.value)
-    if isinstance(node, ast.Call):
-        return f"{_words(node.func)}(...)"
-    if isinstance(node, ast.Name):
-        return node.id[:60]
-    if isinstance(node, ast.Attribute):
-        return f"{_words(node.value)}.{node.attr}"[:60]
-    kind = type(node).__name__
-    return names.get(kind, kind.lower())
+_CONVERSIONS: dict[str, Callable[[Value, int], Value]] = {
+    "Matrix": arrays.matrix,
+    "ImmutableMatrix": arrays.matrix,
+    "array": arrays.array,
+    "transpose": lambda value, _offset: arrays.transposed(value),
+}

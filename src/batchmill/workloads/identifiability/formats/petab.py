@@ -6,7 +6,7 @@ values that are numbers are known. Noise plays no part. The model is read by `sb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,10 @@ class _Problem:
         self._measurements = self._table(files["measurement"], "observableId")
         self._experiments = self._table(files["experiment"], "experimentId", "time")
         self._conditions = Conditions(self._table(files["condition"], "conditionId"))
-        self._sbml = SbmlModel(read_source(files["model"][0]))
+        set_here = {row["parameterId"]: row for row in self._parameters.rows} | self._conditions.targets()
+        self._sbml = SbmlModel(read_source(files["model"][0]), set_here)
         self._draft = self._sbml.draft
+        self._check_targets(set_here)
         self._estimated = [row["parameterId"] for row in self._parameters.rows if _is_true(row.get("estimate", "1"))]
         self._replaced: dict[str, Expression] = {}  # by what the only condition sets
 
@@ -125,6 +127,15 @@ class _Problem:
         self._initial_values()
         draft.notes.append("estimated parameters are unknown, all others known")
         return draft
+
+    def _check_targets(self, targets: Mapping[str, Row]) -> None:
+        """Raises ManifestError where a table sets what the model computes, or what a condition sets is not there."""
+        draft, table = self._draft, {row["parameterId"] for row in self._parameters.rows}
+        for name, row in targets.items():
+            if name in self._sbml.assigned:
+                raise row.error(f"`{name[:60]}` is set here and by a rule of the model")
+            if name not in {*draft.states, *draft.parameters, *draft.constants, *table}:
+                raise row.error(f"`{name[:60]}` is neither in the model nor a parameter")
 
     def _sort_parameters(self) -> None:
         """Of the model's parameters: unknown ones, fixed ones, and those that conditions set."""

@@ -91,6 +91,10 @@ class Conditions:
         if text:
             self._values.setdefault(target, {}).setdefault(text, row)
 
+    def targets(self) -> dict[str, Row]:
+        """Everything that conditions set, each with the first row that does."""
+        return {target: next(iter(values.values())) for target, values in self._values.items()}
+
     def values_of(self, target: str) -> dict[str, Row]:
         """The different values that conditions give a target, each with its first row."""
         return self._values.get(target, {})

@@ -67,9 +67,24 @@ class Imported:
         self._models = models
         self._drafts = drafts
 
-    def models(self) -> list[tuple[dict[str, Any], list[str]]]:
-        """Each model, and the notes on what was left out or assumed."""
-        return [(model, draft.notes) for model, draft in zip(self._models, self._drafts, strict=True)]
+    def models(self, wanted: str = "") -> list[tuple[dict[str, Any], list[str]]]:
+        """Each model, or the one `wanted`, and notes on what was left out or assumed. Raises ManifestError."""
+        found = [
+            (model, draft.notes)
+            for model, draft in zip(self._models, self._drafts, strict=True)
+            if not wanted or wanted in self._names_of(draft)
+        ]
+        if not found:
+            names = ", ".join(f"`{draft.name}`" for draft in self._drafts[:10])
+            raise ManifestError(f"`{self.source.path}` holds no model `{wanted[:80]}`", hint=f"it holds {names}")
+        return found
+
+    def names(self) -> set[str]:
+        """Every name that a reference may give one of the models."""
+        return {name for draft in self._drafts for name in self._names_of(draft)}
+
+    def _names_of(self, draft: Draft) -> set[str]:
+        return {draft.name, draft.variable or draft.name, self.source.stem if len(self._drafts) == 1 else draft.name}
 
     def problem(
         self, path: tuple[str | int, ...], code: str, message: str, *, key: bool = False, hint: str = "", note: str = ""

@@ -7,7 +7,7 @@ How formulas are read is in `sbml_math`; what is refused before any of it is in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -49,10 +49,14 @@ def read_models(source: Source, *, outputs: Sequence[str] | None = None) -> list
 
 
 class SbmlModel:
-    """The equations of an SBML text. `values`: what each constant is; `assigned`: what rules define, inlined."""
+    """The equations of an SBML text. `values`: what each constant is; `assigned`: what rules define, inlined.
 
-    def __init__(self, source: Source) -> None:
+    What a PEtab problem sets is `overridden`: initial assignments and sizes of the model do not count there.
+    """
+
+    def __init__(self, source: Source, overridden: Container[str] = ()) -> None:
         self.source = source
+        self._overridden = overridden
         self._document = parse_document(source)  # owns all that follows
         self._model = self._document.getModel()
         refuse_unsupported(source, self._document)
@@ -130,8 +134,9 @@ class SbmlModel:
 
     def _initial_assignments(self) -> None:
         for assignment in _all(self._model.getListOfInitialAssignments()):
-            value = self._formulas.of(assignment.getMath(), assignment)
-            self.initial[assignment.getSymbol()] = self.inlined(value)
+            if assignment.getSymbol() not in self._overridden:
+                value = self._formulas.of(assignment.getMath(), assignment)
+                self.initial[assignment.getSymbol()] = self.inlined(value)
 
     def _check_initial_assignments(self) -> None:
         """A constant that is computed from a state holds its initial value, which no name stands for."""
@@ -145,9 +150,10 @@ class SbmlModel:
         for compartment in _all(self._model.getListOfCompartments()):
             size = self._exact(compartment.getSize(), compartment) if compartment.isSetSize() else None
             self._place_symbol(compartment, size, unknown=False)
-            if size == 1 and compartment.getId() in self.draft.constants:
-                self.assigned[compartment.getId()] = Number(size)  # a size of one needs no name
-                del self.draft.constants[compartment.getId()]
+            name = compartment.getId()
+            if size == 1 and name in self.draft.constants and name not in self._overridden:
+                self.assigned[name] = Number(size)  # a size of one needs no name
+                del self.draft.constants[name]
         for parameter in _all(self._model.getListOfParameters()):
             value = self._exact(parameter.getValue(), parameter) if parameter.isSetValue() else None
             self._place_symbol(parameter, value, unknown=True)
@@ -168,7 +174,8 @@ class SbmlModel:
     def _place_symbol(self, element: Any, value: Fraction | None, *, unknown: bool) -> None:
         """A compartment, parameter or unchanging species: a state, an inlined rule, an unknown, or a constant."""
         name = element.getId()
-        self.values[name] = value
+        start = self.initial.get(name)
+        self.values[name] = value if start is None else start.value if isinstance(start, Number) else None
         if name in self._rates:
             self._add_state(element)
         elif name in self.assigned:
@@ -243,7 +250,8 @@ class SbmlModel:
             return self._formulas.of(reference.getStoichiometryMath().getMath(), reference)
         if not reference.isSetStoichiometry() and reference.getLevel() > 2:
             raise self.error(f"a stoichiometry of `{reference.getSpecies()}` is not given", reference)
-        return Number(self._exact(reference.getStoichiometry(), reference))
+        # Level 1 writes a half as 1 and 2
+        return Number(self._exact(reference.getStoichiometry(), reference) / reference.getDenominator())
 
     def _per_volume(self, name: str, rates: list[Expression]) -> Expression:
         """Reactions change amounts: a concentration changes by rate/V, and thins out as V grows."""

@@ -20,6 +20,7 @@ from batchmill.workloads.identifiability.formats import functions
 from batchmill.workloads.identifiability.formats.source import Source
 
 MAX_DEPTH = 64
+_MAX_EXPONENT = 400  # of floats it is 308
 _MAX_NODES = 200_000  # a chain of function definitions can call for exponentially many
 
 
@@ -60,13 +61,13 @@ class Formulas:
 
     def of_law(self, reaction: Any) -> Expression:
         """The rate of a reaction; its local parameters become parameters of the model, named after the reaction."""
+        return self.of(reaction.getKineticLaw().getMath(), reaction, self._local_scope(reaction))
+
+    def _local_scope(self, reaction: Any) -> dict[str, Expression]:
         law = reaction.getKineticLaw()
-        scope: dict[str, Expression] = {}
         parameters = law.getListOfLocalParameters() if law.getLevel() > 2 else law.getListOfParameters()
-        for index in range(parameters.size()):
-            parameter = parameters.get(index)
-            scope[parameter.getId()] = Symbol(self._local_name(reaction.getId(), parameter))
-        return self.of(law.getMath(), reaction, scope)
+        local = [parameters.get(index) for index in range(parameters.size())]
+        return {parameter.getId(): Symbol(self._local_name(reaction.getId(), parameter)) for parameter in local}
 
     def local_parameters(self) -> Iterator[tuple[str, Any]]:
         """Name and element of every local parameter of every kinetic law."""
@@ -104,7 +105,7 @@ class Formulas:
         if node.isNumber():
             return number(self._number(node), 0)
         if kind == library.AST_NAME:
-            return scope.get(node.getName()) or Symbol(node.getName())
+            return scope.get(node.getName()) or self._global(node.getName())
         if kind == library.AST_NAME_TIME:
             self.time = self.time or next(name for name in ("time", "time_", "model_time") if name not in self._taken)
             return Symbol(self.time)
@@ -118,6 +119,16 @@ class Formulas:
             return self._defined(node, scope)
         name = self._named(node)
         raise ExpressionError(f"`{name}` is not supported in a formula", 0)
+
+    def _global(self, name: str) -> Expression:
+        """The id of a reaction stands for its rate; any other for what has that id."""
+        reaction = self._model.getReaction(name)
+        if reaction is None:
+            return Symbol(name)
+        law = reaction.getKineticLaw()
+        if law is None or law.getMath() is None:
+            raise ExpressionError(f"the reaction `{name[:60]}` has no kinetic law", 0)
+        return self._read(law.getMath(), self._local_scope(reaction))
 
     def _named(self, node: Any) -> str:
         names = {
@@ -134,6 +145,11 @@ class Formulas:
             if not node.getDenominator():
                 raise ExpressionError("division by zero", 0)
             return Fraction(node.getNumerator(), node.getDenominator())
+        if node.getType() == self._libsbml.AST_REAL_E:
+            if abs(node.getExponent()) > _MAX_EXPONENT:
+                raise ExpressionError("a number here is too large or too small", 0)
+            # as one float it would be 1.1000000000000001e-05
+            return exact(node.getMantissa()) * Fraction(10) ** int(node.getExponent())
         return exact(node.getReal())
 
     def _defined(self, node: Any, scope: Mapping[str, Expression]) -> Expression:

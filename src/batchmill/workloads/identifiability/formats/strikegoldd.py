@@ -16,12 +16,13 @@ from batchmill.workloads.identifiability.formats import functions
 from batchmill.workloads.identifiability.formats.algebra import MATLAB, MAX_DEPTH, Algebra, Token, tokens
 from batchmill.workloads.identifiability.formats.draft import Draft
 from batchmill.workloads.identifiability.formats.source import Source
-from batchmill.workloads.identifiability.formats.vectors import Vectors
+from batchmill.workloads.identifiability.formats.vectors import NAMES, Vectors
 
 _IGNORED = ("clear", "clc", "close", "clearvars", "end", "format")
 _ASSUMPTIONS = ("real", "positive", "integer", "rational", "nonnegative")
 _BLOCK_COMMENT = re.compile(r"^[ \t]*%\{[ \t]*\n.*?^[ \t]*%\}[ \t]*$", re.DOTALL | re.MULTILINE)
-_MAX_ELEMENTS = 10_000
+_MAX_ELEMENTS = 1000
+_MOST_MADE = 1_000_000
 _HINT = "a model file holds syms, assignments of x, p, u, w, h, f, ics and known_ics, and save"
 
 
@@ -40,6 +41,7 @@ class _Reader:
         self.places: dict[str, int] = {}
         self.saved: dict[str, dict[str, Any]] = {}
         self._depth = 0
+        self._made = 0  # elements by `zeros` and `ones`
         self._algebra = Algebra(source, tokens(source, MATLAB), MATLAB, self._name, self._call)
 
     def read(self) -> None:
@@ -56,7 +58,7 @@ class _Reader:
         following = algebra.peek(1)
         if token.kind == "name" and following.text == "=":
             self._assign()
-        elif token.kind == "name" and following.text == "(" and token.text in self.values:
+        elif token.kind == "name" and following.text == "(" and (token.text in self.values or token.text in NAMES):
             self._assign_element()
         elif token.text == "syms":
             self._syms()
@@ -106,21 +108,26 @@ class _Reader:
             self._algebra.refuse(f"an operator or the end of the statement is expected, not {shown}")
 
     def _assign_element(self) -> None:
-        """`ics(3) = value`."""
+        """`ics(3) = value`, `f(2, 1) = value`; a vector grows by one where the index is the next."""
         algebra = self._algebra
         target = algebra.next()
-        index = self._index(target, algebra.arguments())
+        held = self.values.get(target.text, [])
+        vector = [*held, (Number(Fraction(0)), target.offset)] if isinstance(held, list) else []
+        index = self._index(target, algebra.arguments(), vector[:_MAX_ELEMENTS])
         algebra.expect("=")
         offset = algebra.peek().offset
-        vector = list(self.values[target.text])
         vector[index] = (self._value(), offset)
+        if index < len(vector) - 1:
+            vector.pop()
         self.values[target.text] = vector
+        self.places.setdefault(target.text, target.offset)
         self._end_statement()
 
-    def _index(self, target: Token, arguments: list[Expression]) -> int:
-        vector = self.values.get(target.text)
-        index = arguments[0].value if len(arguments) == 1 and isinstance(arguments[0], Number) else Fraction(0)
-        if not isinstance(vector, list) or index.denominator != 1 or not 1 <= index <= len(vector):
+    def _index(self, target: Token, arguments: list[Expression], vector: Any) -> int:
+        """Where in a vector `(2)`, `(2, 1)` or `(1, 2)` is. Raises ManifestError for an element that it has not."""
+        numbers = [argument.value if isinstance(argument, Number) else Fraction(0) for argument in arguments]
+        index = max(numbers) if len(numbers) == 1 or (len(numbers) == 2 and 1 in numbers) else Fraction(0)
+        if not isinstance(vector, list) or index.denominator != 1 or not 1 <= index <= len(vector) or min(numbers) < 1:
             self._algebra.refuse(f"`{target.text}` has no such element", target)
         return int(index) - 1
 
@@ -179,6 +186,9 @@ class _Reader:
             count *= int(size.value)
         if count > _MAX_ELEMENTS:
             self._algebra.refuse(f"`{first.text}` makes over {_MAX_ELEMENTS:,} elements", first)
+        self._made += count
+        if self._made > _MOST_MADE:
+            self._algebra.refuse(f"the vectors of this file hold over {_MOST_MADE:,} elements", first)
         return [(Number(Fraction(first.text == "ones")), first.offset)] * count
 
     def _matrix(self) -> Any:
@@ -230,7 +240,7 @@ class _Reader:
 
     def _call(self, token: Token, arguments: list[Expression]) -> Expression:
         if token.text in self.values:
-            return self.values[token.text][self._index(token, arguments)][0]  # type: ignore[no-any-return]
+            return self.values[token.text][self._index(token, arguments, self.values[token.text])][0]  # type: ignore[no-any-return]
         name = token.text
         if name == "nthroot" and len(arguments) == 2:
             name, arguments = "power", [arguments[0], functions.quotient(Number(Fraction(1)), arguments[1])]

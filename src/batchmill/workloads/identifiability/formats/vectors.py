@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-from batchmill.workloads.identifiability.expressions import Expression, Number
+from batchmill.workloads.identifiability.expressions import Expression, ExpressionError, Number
 from batchmill.workloads.identifiability.formats.draft import Draft, symbol_name
 from batchmill.workloads.identifiability.formats.source import Source
 
+NAMES = ("x", "p", "h", "f", "u", "w", "ics", "known_ics")
+MAX_ITEMS = 10_000
 _KINDS = {"x": "states", "p": "parameters", "u": "inputs", "w": "unknown_inputs"}
 
 
@@ -38,7 +40,10 @@ class Vectors:
         return draft
 
     def _items(self, name: str) -> Iterator[tuple[Expression, int]]:
-        yield from flat(self._values.get(name, []), self._places.get(name, 0))
+        try:
+            yield from flat(self._values.get(name, []), self._places.get(name, 0))
+        except ExpressionError as error:
+            self._source.refuse_expression(error)
 
     def _symbols(self, name: str) -> Iterator[tuple[str, int]]:
         for value, offset in self._items(name):
@@ -83,9 +88,20 @@ class Vectors:
 
 
 def flat(value: Any, offset: int) -> Iterator[tuple[Expression, int]]:
-    """The expressions in a value, with their offsets; one that is no list stands at `offset`."""
-    if not isinstance(value, list):
-        yield value, offset
-        return
-    for item, at in value:
-        yield from flat(item, at)
+    """The expressions in a value, with their offsets; one that is no list stands at `offset`.
+
+    Raises ExpressionError for more than MAX_ITEMS: lists that hold one list twice can stand for any number.
+    """
+    seen = 0
+    waiting = [iter([(value, offset)])]
+    while waiting:
+        for item, at in waiting[-1]:
+            seen += 1
+            if seen > MAX_ITEMS:
+                raise ExpressionError(f"a list here holds over {MAX_ITEMS:,} things", offset)
+            if isinstance(item, list):
+                waiting.append(iter(item))
+                break
+            yield item, at
+        else:
+            waiting.pop()

@@ -23,10 +23,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from batchmill.workloads.identifiability.global_identifiability.limited import run_limited
-from batchmill.workloads.identifiability.global_identifiability.verdict import WORDS, GlobalVerdict, Word
+from batchmill.workloads.identifiability.global_identifiability.verdict import GlobalVerdict, Word
 from batchmill.workloads.identifiability.model import Model, Options
 
-__all__ = ["WORDS", "GlobalVerdict", "Word", "classify"]
+__all__ = ["GlobalVerdict", "Word", "classify"]
 
 DEFAULT_TIME_LIMIT = 60.0  # seconds
 

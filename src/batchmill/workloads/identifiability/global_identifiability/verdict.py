@@ -10,8 +10,6 @@ Word = Literal["globally", "locally only", "not identifiable", "undecided"]
 Certainty = Literal["probable", "one point", "none"]
 Method = Literal["transfer function", "Taylor system", "none"]
 
-WORDS: tuple[Word, ...] = ("globally", "locally only", "not identifiable", "undecided")
-
 
 @dataclass(frozen=True, slots=True)
 class GlobalVerdict:

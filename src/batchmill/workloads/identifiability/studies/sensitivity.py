@@ -52,7 +52,7 @@ class SensitivityParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str = Field(description="a bundled model's name, a model file, or `file.yaml#id`")
+    model: str = Field(description="a bundled model's name, a model file, or `file#name` for one of several in a file")
     candidates: Candidates = Field(default_factory=Candidates)
     size: Annotated[int | Literal["all"], BeforeValidator(_size)] = Field(
         2, description="`singles`, `pairs`, `triples`, a number, or `all`"
