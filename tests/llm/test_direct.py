@@ -21,11 +21,10 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmill.llm import connection, origins
-from batchmill.llm.connection import Connection, Peer
-from batchmill.llm.direct import DirectTransport
-from batchmill.llm.http import AiohttpTransport
-from batchmill.llm.transport import HttpReply, HttpRequest, Timeouts, TransportError
+from batchmill.llm.transport import HttpReply, HttpRequest, Timeouts, TransportError, connection, origins
+from batchmill.llm.transport.connection import Connection, Peer
+from batchmill.llm.transport.direct import DirectTransport
+from batchmill.llm.transport.http import AiohttpTransport
 from tests.llm.servers import Handler, Server, answering, saying, serving
 
 QUICK = Timeouts(connect=5.0, read=5.0)
@@ -450,5 +449,5 @@ def test_requests_that_differ_in_their_headers_fill_no_memory() -> None:
 
 
 def test_a_whole_reply_needs_no_general_client() -> None:
-    code = "import batchmill.llm.client, batchmill.llm.direct, sys; sys.exit('aiohttp' in sys.modules)"
+    code = "import batchmill.llm.client, batchmill.llm.transport.direct, sys; sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from batchmill.llm.direct import DirectTransport
-from batchmill.llm.http import AiohttpTransport
-from batchmill.llm.origins import origin_of
 from batchmill.llm.transport import HttpReply, HttpRequest, StatusError, Timeouts, TransportError
+from batchmill.llm.transport.direct import DirectTransport
+from batchmill.llm.transport.http import AiohttpTransport
+from batchmill.llm.transport.origins import origin_of
 from tests.llm.servers import Handler, Server, answering, saying, serving
 
 QUICK = Timeouts(connect=5.0, read=5.0)

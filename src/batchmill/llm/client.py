@@ -23,7 +23,7 @@ Prompt = str | Message | Sequence[Message | str | Image]
 _Value = TypeVar("_Value")
 _kept = threading.local()
 _PLAIN = Purpose()
-preload("batchmill.llm.direct")  # whoever imports this will ask, most likely
+preload("batchmill.llm.transport.direct")  # whoever imports this will ask, most likely
 
 
 class LLM:

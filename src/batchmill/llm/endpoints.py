@@ -123,8 +123,8 @@ def open_transport(provider: Provider) -> Transport:
     """A transport that reaches this kind of provider; to be closed by who opened it. Needs a running event loop."""
     if isinstance(provider, Python):
         return PythonTransport()
-    from batchmill.llm.direct import DirectTransport  # heavy, and not needed where nothing is sent
     from batchmill.llm.local.transport import LocalTransport
+    from batchmill.llm.transport.direct import DirectTransport  # heavy, and not needed where nothing is sent
 
     return LocalTransport(DirectTransport()) if isinstance(provider, Local) else DirectTransport()
 

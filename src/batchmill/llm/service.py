@@ -111,7 +111,7 @@ def preload(*names: str) -> None:
 
     For a task's `setup`: it runs before workers are forked, each of which would else import it in its first job's time.
     """
-    for name in names or ("batchmill.llm.direct", "genai_prices.data", "jsonschema", "json_repair"):
+    for name in names or ("batchmill.llm.transport.direct", "genai_prices.data", "jsonschema", "json_repair"):
         with suppress(ImportError):  # who needs it then says so
             import_module(name)
 

@@ -72,7 +72,7 @@ def test_a_prompt_that_is_too_long_is_known_as_that(smollm2: Path) -> None:
 
 
 def test_strangers_on_the_machine_are_refused(smollm2: Path) -> None:
-    from batchmill.llm.http import AiohttpTransport
+    from batchmill.llm.transport.http import AiohttpTransport
 
     async def act() -> int:
         transport = AiohttpTransport()

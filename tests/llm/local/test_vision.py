@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from batchmill.llm.failures import Failure, classify
-from batchmill.llm.http import AiohttpTransport
 from batchmill.llm.local.provider import address
 from batchmill.llm.local.server import ServerOptions
 from batchmill.llm.local.transport import LocalTransport
@@ -20,6 +19,7 @@ from batchmill.llm.messages import Image, Message, Reply, Request
 from batchmill.llm.providers.base import Endpoint
 from batchmill.llm.providers.openai import OpenAI
 from batchmill.llm.transport import Timeouts
+from batchmill.llm.transport.http import AiohttpTransport
 from tests.llm.local.asking import MODEL
 
 pil = pytest.importorskip("PIL.Image")

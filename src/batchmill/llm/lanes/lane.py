@@ -17,7 +17,6 @@ from uuid import uuid4
 from batchmill import Context, UsageError
 from batchmill.llm import endpoints
 from batchmill.llm.cache import state_folder
-from batchmill.llm.http import AiohttpTransport
 from batchmill.llm.lanes.anthropic import AnthropicBatches
 from batchmill.llm.lanes.offers import Offer, Speaker
 from batchmill.llm.lanes.openai import OpenAIBatches
@@ -31,6 +30,7 @@ from batchmill.llm.providers.openai import OpenAI
 from batchmill.llm.service import Model, Service, cache_of_user
 from batchmill.llm.settings import Settings
 from batchmill.llm.transport import HttpRequest, Timeouts, Transport
+from batchmill.llm.transport.http import AiohttpTransport
 
 _MOST_BODY = 1 << 32  # bytes of results, which are read line by line
 _FOREVER = 30 * 86_400.0  # seconds

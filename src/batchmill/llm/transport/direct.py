@@ -11,14 +11,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batchmill.llm import origins
-from batchmill.llm.connection import Peer
 from batchmill.llm.extras import needed
-from batchmill.llm.origins import MAX_BODY
-from batchmill.llm.transport import HttpReply, HttpRequest, Lines, Timeouts
+from batchmill.llm.transport import HttpReply, HttpRequest, Lines, Timeouts, origins
+from batchmill.llm.transport.connection import Peer
+from batchmill.llm.transport.origins import MAX_BODY
 
 if TYPE_CHECKING:
-    from batchmill.llm.http import AiohttpTransport
+    from batchmill.llm.transport.http import AiohttpTransport
 
 _MOST_WAYS = 256
 _PORTS = {"http": 80, "https": 443}
@@ -88,7 +87,7 @@ class DirectTransport:
     def _others(self) -> AiohttpTransport:
         if self._general is None:
             needed("aiohttp")
-            from batchmill.llm.http import AiohttpTransport  # heavy, and mostly not needed
+            from batchmill.llm.transport.http import AiohttpTransport  # heavy, and mostly not needed
 
             self._general = AiohttpTransport(proxy=self._proxy, ca_file=self._ca_file, max_body=self._max_body)
         return self._general

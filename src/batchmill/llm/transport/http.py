@@ -11,9 +11,8 @@ from functools import lru_cache
 
 import aiohttp
 
-from batchmill.llm import origins
-from batchmill.llm.origins import MAX_BODY
-from batchmill.llm.transport import HttpReply, HttpRequest, StatusError, Timeouts, TransportError
+from batchmill.llm.transport import HttpReply, HttpRequest, StatusError, Timeouts, TransportError, origins
+from batchmill.llm.transport.origins import MAX_BODY
 
 _SMALL = 1 << 20  # larger bodies are written in pieces, so that the event loop does not stall
 

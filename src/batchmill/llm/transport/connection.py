@@ -14,8 +14,7 @@ from typing import Any, Final, cast
 
 import httptools
 
-from batchmill.llm import origins
-from batchmill.llm.transport import HttpReply, Timeouts, TransportError
+from batchmill.llm.transport import HttpReply, Timeouts, TransportError, origins
 
 _MOST_HEAD = 1 << 16  # bytes of a reply's headers, and of anything else in it that is not its body
 _PIECE = 1 << 18  # a larger body is written in pieces, so that neither the event loop nor memory fills with it
