@@ -85,3 +85,15 @@ def test_requests_without_an_answer_are_their_model_s_though_only_their_quota_is
         ledger.insert("calls", job=job, quota="p/m/0123abcd", key="k", reserved=NOON, **fields)
     calls = summarise(RunView(ledger.close()))["calls"]
     assert {name: part["requests"] for name, part in calls["models"].items()} == {"p/m": 2}
+
+
+def test_answers_of_models_without_a_known_price_are_not_said_to_be_free(make_ledger: MakeLedger) -> None:
+    ledger = make_ledger()
+    job = ledger.job("a")
+    for number, usage in enumerate([{"model": "p/new", "input": 3}, {"model": "p/old", "price": "1"}], 1):
+        fields = {"id": number, "job": job, "state": "settled", "cost": 0, "usage": json.dumps(usage), "tokens": 5}
+        ledger.insert("calls", quota="p/q", key="k", reserved=NOON, **fields)
+    view = RunView(ledger.close())
+    models = summarise(view)["calls"]["models"]
+    assert {name: part["unpriced_requests"] for name, part in models.items()} == {"p/new": 1, "p/old": 0}
+    assert "1 at an unknown price" in str(summary_page(view, gather(view)))

@@ -20,6 +20,7 @@ class Bill:
 
     `sent` left: `answered`, `open` (in flight) or `unanswered` (possibly billed: their driver, worker or connection
     died). `failures` are answered ones that brought an error. `released` never left; `cached` need not.
+    Of the answered, `unpriced` ones came from models whose price is unknown.
     `spent` is the true cost of what was answered and the most that the rest can cost.
     """
 
@@ -33,6 +34,7 @@ class Bill:
     tokens_out: int = 0
     cost: int = 0
     possibly_billed: int = 0
+    unpriced: int = 0
 
     @property
     def sent(self) -> int:
@@ -51,6 +53,7 @@ class Bill:
                 self.answered += group.requests
                 self.failures += group.failures
                 self.cost += group.cost
+                self.unpriced += group.unpriced
                 self.tokens_in += group.tokens_in
                 self.tokens_out += group.tokens_out
             case "cached":
@@ -132,6 +135,7 @@ def _record(bill: Bill) -> dict[str, Any]:
         "tokens_in": bill.tokens_in,
         "tokens_out": bill.tokens_out,
         "cost": bill.cost / MICRO_CENTS_PER_USD,
+        "unpriced_requests": bill.unpriced,
         "possibly_billed_requests": bill.unanswered,
         "possibly_billed": bill.possibly_billed / MICRO_CENTS_PER_USD,
     }
@@ -153,4 +157,12 @@ def _cells(bill: Bill) -> tuple[str, ...]:
     counts = (bill.sent, bill.failures, bill.cached, bill.tokens_in, bill.tokens_out)
     waiting = bill.unanswered + bill.open
     possibly = f"{money_text(bill.possibly_billed)} ({waiting:,})" if waiting else "-"
-    return (*(number_text(count) for count in counts), money_text(bill.cost), possibly)
+    return (*(number_text(count) for count in counts), cost_text(bill), possibly)
+
+
+def cost_text(bill: Bill) -> str:
+    """What answers cost, such as `0.07 USD`, and how many of them have no known price."""
+    if not bill.unpriced:
+        return money_text(bill.cost)
+    unknown = f"{bill.unpriced:,} at an unknown price"
+    return f"{money_text(bill.cost)}, {unknown}" if bill.cost else unknown

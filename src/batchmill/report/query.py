@@ -49,6 +49,11 @@ _ATTEMPT_COLUMNS = (
     " signal, exit_code, exceptions, charged, log_file, log_start, log_end"
 )
 _FAILED = "state = 'failed' AND state NOT IN ('pending', 'succeeded')"  # the second half lets the index serve
+# a model answered, and nobody knew its price: then nothing is told of the price either
+_UNPRICED = (
+    "calls.state = 'settled' AND failure IS NULL AND cost = 0"
+    " AND json_extract(usage, '$.model') IS NOT NULL AND json_extract(usage, '$.price') IS NULL"
+)
 
 
 class RunView:
@@ -247,7 +252,7 @@ class RunView:
         """The metered requests of the run, counted by the job's group, model, stage and state."""
         rows = self._all(
             "SELECT coalesce(grp, ''), model, stage, calls.state, count(*), sum(failure IS NOT NULL), sum(tokens_in),"
-            " sum(tokens_out), sum(cost) FROM calls LEFT JOIN jobs ON jobs.number = calls.job GROUP BY 1, 2, 3, 4"
+            f" sum(tokens_out), sum(cost), sum({_UNPRICED}) FROM calls LEFT JOIN jobs ON jobs.number = calls.job GROUP BY 1, 2, 3, 4"
         )
         return [CallGroup(*row) for row in rows]
 

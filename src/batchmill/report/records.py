@@ -196,7 +196,8 @@ class CallView:
 
 
 class CallGroup(NamedTuple):
-    """The metered requests of one group of jobs, model and stage that are in one state. `cost` is in micro-cents."""
+    """The metered requests of one group of jobs, model and stage that are in one state. `cost` is in micro-cents,
+    without the `unpriced` requests, answers of models whose price is unknown."""
 
     group: str
     model: str
@@ -207,6 +208,7 @@ class CallGroup(NamedTuple):
     tokens_in: int
     tokens_out: int
     cost: int
+    unpriced: int = 0
 
 
 class ArtifactView(NamedTuple):
