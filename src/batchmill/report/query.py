@@ -252,7 +252,8 @@ class RunView:
         """The metered requests of the run, counted by the job's group, model, stage and state."""
         rows = self._all(
             "SELECT coalesce(grp, ''), model, stage, calls.state, count(*), sum(failure IS NOT NULL), sum(tokens_in),"
-            f" sum(tokens_out), sum(cost), sum({_UNPRICED}) FROM calls LEFT JOIN jobs ON jobs.number = calls.job GROUP BY 1, 2, 3, 4"
+            f" sum(tokens_out), sum(cost), sum({_UNPRICED})"
+            " FROM calls LEFT JOIN jobs ON jobs.number = calls.job GROUP BY 1, 2, 3, 4"
         )
         return [CallGroup(*row) for row in rows]
 
