@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import batchmill
+from batchmill.llm import client
 from batchmill.testing import FakeLLM
 from tests.llm.client import tasks
 
@@ -23,6 +25,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Ite
     with FakeLLM(**getattr(request, "param", {})) as fake:
         monkeypatch.setenv("BATCHMILL_ENDPOINTS", json.dumps({"openai": fake.openai_url}))
         monkeypatch.setenv("BATCHMILL_PRICES", json.dumps(PRICE))
+        monkeypatch.setattr(client, "_kept", threading.local())  # its loop knows the service of another test
         yield fake
 
 
