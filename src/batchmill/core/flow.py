@@ -67,8 +67,8 @@ class Flow:
         before = self.speed or 0.0
         self._known = None if rate is None else rate.amount / rate.seconds
         self._is_set = burst is not None
-        if confirmed and not self.refusals:
-            self.learned = None
+        if confirmed and not self.refusals and self._known:
+            self._prove(self._known)
         elif self._known and self._tries and not self.refusals and self._known > self.proven:
             self.learned = max(self.learned or 0.0, self.proven, self._known * BELIEVED)
         speed = self.speed
