@@ -26,6 +26,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import psutil
@@ -120,48 +121,60 @@ def present(wanted: list[str]) -> list[str]:
     return found
 
 
+class Cost(NamedTuple):
+    """What a client took: CPU seconds for each request, its own and the service's, and megabytes at the highest."""
+
+    cpu: float
+    service: float
+    memory: float
+
+
 def cpu(requests: int, rounds: int) -> None:
-    """CPU milliseconds per request: a long run less a short one, so that starting does not count."""
-    print(f"\nCPU per request, {CONNECTIONS} connections, no latency ({requests:,} requests; the least of {rounds})")
-    shapes: list[tuple[str, str, int, Callable[[int], int]]] = [
-        ("bare aiohttp loop", "bare", requests, lambda n: 0),
-        ("batchmill, job a request", "batchmill", requests, lambda n: 0),
-        ("batchmill, 50 jobs", "batchmill", requests, lambda n: CONNECTIONS),
-        ("openai SDK", "openai", requests // 4, lambda n: 0),
-        ("litellm", "litellm", requests // 8, lambda n: 0),
-        ("curator", "curator", requests // 8, lambda n: 0),
-    ]
-    installed = present(list(dict.fromkeys(client for _, client, _, _ in shapes)))
-    base = None
-    for title, client, most, jobs in shapes:
-        if client not in installed:
-            continue
-        try:
-            per_request, spent, memory = _cost(client, most, jobs, rounds)
-        except Failed as error:
-            print(f"{title:24} failed: {error}")
-            continue
-        base = base or per_request
-        if client == "bare":
-            print(f"{'the service itself':24} {1000 * spent:8.3f} ms {1 / spent:10,.0f} requests/s on one core")
-        print(f"{title:24} {1000 * per_request:8.3f} ms {per_request / base:8.2f} x bare {memory:8.0f} MB", flush=True)
+    """CPU milliseconds per request: a long run less a short one, so that starting does not count.
+
+    In each round every client has its turn, and is compared with the bare loop of that round: machines have moods.
+    """
+    print(
+        f"\nCPU per request, {CONNECTIONS} connections, no latency ({requests:,} requests; medians of {rounds} rounds)"
+    )
+    shapes = {
+        "bare aiohttp loop": ("bare", requests, 0),
+        "batchmill, job a request": ("batchmill", requests, 0),
+        "batchmill, 50 jobs": ("batchmill", requests, CONNECTIONS),
+        "openai SDK": ("openai", requests // 4, 0),
+        "litellm": ("litellm", requests // 8, 0),
+        "curator": ("curator", requests // 8, 0),
+    }
+    installed = present(list(dict.fromkeys(client for client, _, _ in shapes.values())))
+    costs: dict[str, list[Cost]] = {title: [] for title, (client, _, _) in shapes.items() if client in installed}
+    for _ in range(rounds):
+        for title, found in costs.items():
+            try:
+                found.append(_cost(*shapes[title]))
+            except Failed as error:
+                print(f"{title:24} failed: {error}")
+    bare = costs["bare aiohttp loop"]
+    service = median(cost.service for cost in bare)
+    print(f"{'the service itself':24} {1000 * service:8.3f} ms {1 / service:10,.0f} requests/s on one core")
+    for title, found in costs.items():
+        if found:
+            ratio = median(own.cpu / peer.cpu for own, peer in zip(found, bare, strict=False))
+            memory = max(cost.memory for cost in found)
+            print(f"{title:24} {1000 * median(c.cpu for c in found):8.3f} ms {ratio:8.2f} x bare {memory:8.0f} MB")
 
 
-def _cost(client: str, most: int, jobs: Callable[[int], int], rounds: int) -> tuple[float, float, float]:
-    """CPU seconds per request, the cheapest long run less the cheapest short one; the service's; and megabytes."""
+def _cost(client: str, most: int, jobs: int) -> Cost:
     few = max(CONNECTIONS, most // 10)
-    cheapest: list[Outcome] = []
+    outcomes = []
     for n in (few, most):
-        outcomes = []
-        for _ in range(rounds):
-            outcome = measured(client, {"requests": n, "concurrency": CONNECTIONS, "jobs": jobs(n)}, {})
-            if outcome.done.answered != n or outcome.counts.billed != n:
-                raise Failed(f"{client}: {outcome.done.answered} answered, {outcome.counts.billed} billed, of {n}")
-            outcomes.append(outcome)
-        cheapest.append(min(outcomes, key=lambda outcome: outcome.cpu))
-    small, large = cheapest
+        settings = {"requests": n, "concurrency": CONNECTIONS, "jobs": jobs}
+        outcome = measured(client, settings, {})
+        if outcome.done.answered != n or outcome.counts.billed != n:
+            raise Failed(f"{client}: {outcome.done.answered} answered, {outcome.counts.billed} billed, of {n}")
+        outcomes.append(outcome)
+    small, large = outcomes
     few_to_most = most - few
-    return (large.cpu - small.cpu) / few_to_most, (large.service - small.service) / few_to_most, large.memory
+    return Cost((large.cpu - small.cpu) / few_to_most, (large.service - small.service) / few_to_most, large.memory)
 
 
 def limited(told: int, *, tell_limits: bool) -> None:
