@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from batchmill import UsageError
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from batchmill.llm.settings import Settings
 
 NAME = "lead"
-VERSION = "1"  # another one whenever the same text may get another summary
+VERSION = "2"  # another one whenever the same text may get another summary
 _USUAL = 3  # sentences, when the prompt does not say
 _CHARACTERS_A_TOKEN = 4
+_LINE = 200  # characters of a line that is shown of a text without sentences
 _INSTRUCTION = 80  # words: a longer paragraph is no instruction
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER = rf"(\d{{1,3}}|{'|'.join(_NUMBERS)}|an?|a single)"
@@ -52,7 +54,8 @@ def endpoints(model: str, settings: Settings) -> Sequence[Endpoint]:
 def answer(request: Request) -> Reply:
     """The sentences of the document that say most of it, in their order, as many as the prompt asks for (else 3).
 
-    Of several texts the longest that does not ask is the document; of one alone, what stands beside what asks.
+    Of a text without sentences, such as a table, these are its first lines. Of several texts the longest that does not
+    ask is the document; of one alone, what stands beside what asks.
     Raises ValueError for what sentences cannot answer: images, a schema.
     """
     if request.images or request.schema is not None:
@@ -60,10 +63,18 @@ def answer(request: Request) -> Reply:
     instruction, document = _divided(request)
     wanted = read_wish(instruction)
     chosen = best(sentences(document), wanted.sentences)
-    kept = _within(chosen, wanted.words) or [document.strip()]
-    text = "\n".join(f"- {sentence}" for sentence in kept) if wanted.listed else " ".join(kept)
+    kept, between = _within(chosen, wanted.words), " "
+    if not kept:
+        kept, between = _first_lines(document, wanted.sentences), "\n"
+    text = "\n".join(f"- {sentence}" for sentence in kept) if wanted.listed else between.join(kept)
     most = request.max_tokens * _CHARACTERS_A_TOKEN
     return Reply(text[:most], "stop" if len(text) <= most else "length", Usage(), f"extractive/{NAME}")
+
+
+def _first_lines(document: str, number: int) -> list[str]:
+    lines = (line.strip() for line in document.splitlines())
+    first = islice(filter(None, lines), number)
+    return [line if len(line) <= _LINE else f"{line[:_LINE].rstrip()} …" for line in first]
 
 
 def read_wish(instruction: str) -> Wanted:

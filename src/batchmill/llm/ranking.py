@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 _MOST = 5_000  # sentences that are looked at
-_LONGEST = 1_000  # characters of a sentence: text without full stops is cut there
+_LONGEST = 500  # characters of a sentence: what goes on longer without a full stop is a table, or data
 _SHORTEST, _MOST_WORDS = 4, 60  # words: less is a heading, more a table; taken only where there is nothing else
 _ABBREVIATED = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|No|Nr|Nos|vs|cf|al|Fig|Figs|Eq|Sec|Vol|approx|ca|Inc|Ltd|Co|Corp|e\.g|i\.e|bzw"
@@ -32,7 +32,7 @@ def sentences(text: str) -> list[str]:
     found: list[str] = []
     for block in _BLOCK.split(_CODE.sub("\n\n", text)):
         line = _MARKUP.sub("", " ".join(block.split()))
-        found += (sentence for sentence in _split(line) if _WORD.search(sentence))
+        found += (one for one in _split(line) if len(one) <= _LONGEST and _WORD.search(one))
         if len(found) >= _MOST:
             break
     return found[:_MOST]
@@ -44,15 +44,9 @@ def _split(line: str) -> Iterator[str]:
         follows = line[end.end() : end.end() + 2].strip()
         if _ABBREVIATED.search(line[max(0, end.end() - 12) : end.end()]) or follows[:1].islower():
             continue
-        yield from _cut(line[start : end.end()])
+        yield line[start : end.end()].strip()
         start = end.end()
-    yield from _cut(line[start:])
-
-
-def _cut(sentence: str) -> Iterator[str]:
-    plain = sentence.strip()
-    for start in range(0, len(plain), _LONGEST):
-        yield plain[start : start + _LONGEST].strip()
+    yield line[start:].strip()
 
 
 def best(candidates: Sequence[str], count: int) -> list[str]:

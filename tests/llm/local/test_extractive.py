@@ -37,6 +37,13 @@ def _ask(*parts: str, **fields: object) -> str:
     return answer(Request("extractive/lead", (Message("user", parts),), **fields)).text  # type: ignore[arg-type]
 
 
+def test_a_table_is_told_by_its_first_lines() -> None:
+    rows = [f"2025-{month:02},Vesterhamn,{month}" for month in range(1, 100)]
+    table = "\n".join(["month,harbour,tickets", *rows])
+    assert _ask("Summarise in 2 sentences", table) == "month,harbour,tickets\n2025-01,Vesterhamn,1"
+    assert _ask("Summarise in 2 sentences", "x" * 1000) == "x" * 200 + " …"
+
+
 def test_sentences_end_where_people_end_them() -> None:
     assert sentences(ARTICLE) == [
         "Harbour news",
