@@ -293,7 +293,7 @@ def test_an_idle_connection_is_closed_after_a_while(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(origins, "KEEP_ALIVE", 0.0)
     monkeypatch.setattr(connection, "_LOOK_EVERY", 0.01)
-    _run(answering(), use)
+    assert _run(answering(), use).gone.is_set()
 
 
 def test_a_connection_that_was_idle_for_too_long_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

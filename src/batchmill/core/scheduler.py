@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from batchmill.core import closing, ending, starting
-from batchmill.core.calls import CallDesk, Granted
+from batchmill.core import calling, closing, ending, starting
+from batchmill.core.calls import CallDesk
 from batchmill.core.jobs import JobBook
 from batchmill.core.lanes import Lanes
-from batchmill.core.lost import LostCall
 from batchmill.core.pace import Pacer
 from batchmill.core.policy import Place, Policy
 from batchmill.core.room import Room
-from batchmill.core.slots import RECALL_AFTER, Running, Slot, Stopping
+from batchmill.core.slots import RECALL_AFTER, Slot
 from batchmill.core.state import INFINITY, Offload, State
-from batchmill.core.stopping import stop
 from batchmill.model import commands as do
 from batchmill.model import events as ev
 from batchmill.model import facts
@@ -28,7 +26,6 @@ from batchmill.model.states import FailureKind, JobState, Mode, RunState
 from batchmill.model.text import counted
 
 GATHER, LONGEST_GATHER = 0.0001, 0.01  # seconds for each call that waits or is open, and for all
-NO_PRICE = "the price of this call is unknown, and a budget is set: give its price, or remove the budget"
 
 
 class Scheduler:
@@ -62,12 +59,12 @@ class Scheduler:
             ev.Prepared: _prepared,
             ev.Ready: _ready,
             ev.StepDone: _step_done,
-            ev.CallAsked: _call_asked,
-            ev.CallSettled: _call_settled,
-            ev.CallCached: _call_cached,
-            ev.CallFound: _call_found,
-            ev.LimitSeen: _limit_seen,
-            ev.Lent: _lent,
+            ev.CallAsked: calling.asked,
+            ev.CallSettled: calling.settled,
+            ev.CallCached: calling.cached,
+            ev.CallFound: calling.found,
+            ev.LimitSeen: calling.limit_seen,
+            ev.Lent: calling.lent,
             ev.WaitBegan: _wait_began,
             ev.WaitEnded: _wait_ended,
             ev.OffloadAsked: _offload_asked,
@@ -101,7 +98,7 @@ class Scheduler:
     def _decide(self) -> None:
         s = self.state
         closing.watch(s)
-        _admit_calls(s)
+        calling.admit(s)
         if s.offloads and not (s.ending is not None and s.ending.now):
             starting.start_offloads(s)
         if s.ending is None and self.course.phase is closing.Phase.JOBS:
@@ -147,7 +144,7 @@ class Scheduler:
         s = self.state
         while s.unacked and s.unacked[0][0] <= s.committed:
             ack = s.unacked.popleft()[1]
-            _wait_ends(s, ack.slot, ack.job, ack.ticket)
+            s.wait_ends(ack.slot, ack.job, ack.ticket)
             s.act.acks.append(ack)
 
     @property
@@ -260,19 +257,8 @@ def _ready(s: State, event: ev.Ready) -> None:
     s.dirty.add(event.slot)
 
 
-def _find(s: State, slot: int, job: int) -> Running | None:
-    return s.slots[slot].find(job)
-
-
-def _wait_ends(s: State, slot: int, job: int, ticket: int) -> None:
-    running = _find(s, slot, job)
-    if running is not None:
-        running.wait_ends(ticket, s.now)
-        s.deadlines_at = min(s.deadlines_at, running.deadline)
-
-
 def _step_done(s: State, event: ev.StepDone) -> None:
-    running = _find(s, event.slot, event.job)
+    running = s.find(event.slot, event.job)
     if running is None:
         return
     row = running.row
@@ -285,107 +271,22 @@ def _step_done(s: State, event: ev.StepDone) -> None:
     s.ack(do.Ack(event.slot, event.job, event.ticket))
 
 
-def _call_asked(s: State, event: ev.CallAsked) -> None:
-    running = _find(s, event.slot, event.job)
-    if running is None:
-        return
-    inline = s.slots[event.slot].place.mode is Mode.INLINE  # where it has left already
-    if event.unpriced and not inline and s.desk.must_know_price(event.quota):
-        s.act.acks.append(do.Ack(event.slot, event.job, event.ticket, NO_PRICE))
-        return
-    running.wait_begins(event.ticket, s.now)
-    s.desk.ask(event)
-
-
-def _admit_calls(s: State) -> None:
-    if s.desk.waiting:
-        _admit_waiting(s)
-    s.act.borrow = s.desk.borrow(s.now)
-
-
-def _admit_waiting(s: State) -> None:
-    granted, refused = s.desk.admit(s.now)
-    for call in granted:
-        _reserve(s, call)
-        s.ack(do.Ack(call.asked.slot, call.asked.job, call.asked.ticket))
-    for asked in refused:
-        _refuse(s, asked)
-    if refused:
-        closing.watch(s)
-
-
-def _reserve(s: State, granted: Granted) -> None:
-    call, asked, *_ = granted
-    s.record(facts.CallReserved(s.now, asked.job, call, asked.quota, asked.key, asked.tokens, asked.cost))
-
-
-def _refuse(s: State, asked: ev.CallAsked) -> None:
-    """No money will be left for this call: its job goes back to pending, so that a raised budget continues it."""
-    running = _find(s, asked.slot, asked.job)
-    if running is not None:
-        stop(s, s.slots[asked.slot], running, Stopping.RELEASE)
-
-
-def _call_settled(s: State, event: ev.CallSettled) -> None:
-    if event.sent and (late := s.desk.has_left(event.job, event.ticket, s.now)) is not None:
-        _reserve(s, late)
-    granted = s.desk.settle(event.job, event.ticket, event.tokens, event.cost, event.sent, s.now, event.failed)
-    if not event.sent:
-        _wait_ends(s, event.slot, event.job, event.ticket)  # it may have given up waiting
-    if granted is None:
-        return
-    if event.sent:
-        state = "settled" if event.answered else "unknown"
-        s.record(facts.CallClosed(event.at, granted.call, state, event.tokens, event.cost, event.usage))
-        if not event.answered:
-            s.lost.add(LostCall(granted.call, event.job, granted.asked.quota, granted.asked.key, event.cost))
-    else:
-        s.record(facts.CallClosed(event.at, granted.call, "released", 0, 0, event.usage))
-
-
-def _call_cached(s: State, event: ev.CallCached) -> None:
-    if _find(s, event.slot, event.job) is not None:
-        s.record(facts.CallCached(event.at, event.job, s.desk.next_number(), event.quota, event.key, event.usage))
-
-
-def _call_found(s: State, event: ev.CallFound) -> None:
-    if _find(s, event.slot, event.job) is None:
-        return
-    lost = s.lost.take(event.job, event.quota, event.key)
-    if lost is not None:
-        state, tokens, cost = ("settled", event.tokens, event.cost) if event.sent else ("released", 0, 0)
-        s.desk.correct(event.quota, cost - lost.cost)
-        s.record(facts.CallClosed(event.at, lost.call, state, tokens, cost, event.usage))
-    elif event.sent and not event.failed:
-        s.record(facts.CallCached(event.at, event.job, s.desk.next_number(), event.quota, event.key, event.usage))
-
-
 def _wait_began(s: State, event: ev.WaitBegan) -> None:
-    running = _find(s, event.slot, event.job)
+    running = s.find(event.slot, event.job)
     if running is not None:
         running.wait_begins(event.ticket, s.now)
 
 
 def _wait_ended(s: State, event: ev.WaitEnded) -> None:
-    _wait_ends(s, event.slot, event.job, event.ticket)
+    s.wait_ends(event.slot, event.job, event.ticket)
 
 
 def _lull_asked(s: State, event: ev.LullAsked) -> None:
     s.lulls.append(do.Ack(event.slot, event.job, event.ticket))
 
 
-def _limit_seen(s: State, event: ev.LimitSeen) -> None:
-    s.desk.limit_seen(event, s.now)
-
-
-def _lent(s: State, event: ev.Lent) -> None:
-    s.desk.lent(event, s.now)
-    if event.broken:
-        s.note(event.broken)
-
-
 def _offload_asked(s: State, event: ev.OffloadAsked) -> None:
-    running = _find(s, event.slot, event.job)
+    running = s.find(event.slot, event.job)
     if running is None:
         return
     if s.places(Mode.PROCESS):

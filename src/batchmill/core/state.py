@@ -12,7 +12,7 @@ from batchmill.core.lost import LostCalls
 from batchmill.core.pace import Pacer
 from batchmill.core.policy import Policy, Traits
 from batchmill.core.room import Room
-from batchmill.core.slots import Durations, Slot
+from batchmill.core.slots import Durations, Running, Slot
 from batchmill.model.commands import Ack, Act, Published
 from batchmill.model.facts import Fact, HookEnded, Noted
 from batchmill.model.jobs import Row
@@ -127,6 +127,17 @@ class State:
         if now and not self.ending.now:
             self.note(f"stopping now: {reason}")
             self.ending.now = True
+
+    def find(self, slot: int, job: int) -> Running | None:
+        """The attempt of a job in a slot."""
+        return self.slots[slot].find(job)
+
+    def wait_ends(self, slot: int, job: int, ticket: int) -> None:
+        """An attempt goes on: its time runs again."""
+        running = self.find(slot, job)
+        if running is not None:
+            running.wait_ends(ticket, self.now)
+            self.deadlines_at = min(self.deadlines_at, running.deadline)
 
     def places(self, mode: Mode) -> list[Slot]:
         """The slots of a mode."""
